@@ -1,0 +1,192 @@
+"""Ray, and the only file that imports it: starts or joins a cluster and runs experiments on it.
+
+Single-worker experiments run side by side in Ray Tune's reused trial processes; an experiment with several workers
+runs through Ray Train. Both call the same function with the same loop inside. Nothing of Ray's own state is needed to
+go on after a kill: the experiment's folder is.
+"""
+
+import logging
+import os
+import stat
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
+# Seconds between polls of the workers; the default of 2 delays every report and the end.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "60")  # Tune's own state is not what a restart reads
+if not os.environ.get("RAY_ADDRESS"):
+    # Read when ray is imported: a cluster of our own asks for a token, and so its clients must bring one.
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+import ray
+import ray.train
+from ray import tune
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+
+from setr.errors import EnvironmentFailure
+from setr.training.context import Context
+
+# A job is a plain dictionary; work runs it and returns {"status": "finished" | "failed" | "stopped", ...}.
+Job = dict[str, Any]
+Work = Callable[[Job, Context], dict[str, Any]]
+
+LOCAL_ADDRESSES = ("", "local", "auto", "127.0.0.1", "localhost", "[::1]")
+
+
+def connect(*, log_folder: Path) -> dict[str, float]:
+    """Starts Ray in this process, or joins $RAY_ADDRESS; returns the cluster's CPUs and GPUs.
+
+    Raises EnvironmentFailure for a cluster that does not answer, or one beyond this machine without a login token.
+    """
+    address = os.environ.get("RAY_ADDRESS", "")
+    if not is_local(address) and os.environ.get("RAY_AUTH_MODE") != "token":
+        raise EnvironmentFailure(
+            "E_CLUSTER",
+            "a Ray cluster beyond this machine needs a login token",
+            where=address,
+            found=f"RAY_AUTH_MODE={os.environ.get('RAY_AUTH_MODE', '')}",
+            expected="RAY_AUTH_MODE=token",
+            remedy="start the cluster with a token and export RAY_AUTH_MODE=token",
+        )
+    environment = {
+        name: os.environ[name]
+        for name in ("RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "SETR_HOME", "PYTHONHASHSEED")
+        if name in os.environ
+    }
+    # One thread unless a job asks for more: processes side by side must not fight over the cores.
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    try:
+        ray.init(
+            address=address or None,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            runtime_env={"env_vars": environment},
+            ignore_reinit_error=True,
+            **options,
+        )
+    except Exception as error:  # Ray raises several unrelated kinds here
+        raise EnvironmentFailure(
+            "E_CLUSTER",
+            "cannot start or join Ray",
+            where=address or "this machine",
+            found=error,
+            remedy="unset RAY_ADDRESS to run on this machine, or start the cluster",
+        ) from None
+    _protect_token()
+    log_folder.mkdir(parents=True, exist_ok=True)
+    resources = ray.cluster_resources()
+    return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
+
+
+def disconnect() -> None:
+    """Leaves the cluster; one that connect() started ends."""
+    ray.shutdown()
+
+
+def is_local(address: str) -> bool:
+    """Returns whether a RAY_ADDRESS means this machine."""
+    host = address.removeprefix("ray://").removeprefix("http://").removeprefix("https://")
+    return host.rpartition(":")[0] in LOCAL_ADDRESSES or host in LOCAL_ADDRESSES
+
+
+def run_side_by_side(
+    work: Work,
+    jobs: Sequence[Job],
+    *,
+    resources: Mapping[str, float],
+    concurrent: int,
+    max_failures: int,
+    storage: Path,
+) -> list[dict[str, Any]]:
+    """Runs single-worker jobs, `concurrent` at a time, in reused processes; returns their outcomes in order.
+
+    A process that dies is started again up to `max_failures` times; its work goes on from the job's own checkpoint.
+    """
+    if not jobs:
+        return []
+
+    def trial(parameters: dict[str, Any]) -> None:
+        tune.report(work(parameters["job"], _single_process_context()))
+
+    tuner = tune.Tuner(
+        tune.with_resources(trial, dict(resources)),
+        param_space={"job": tune.grid_search(list(jobs))},
+        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent or None, reuse_actors=True),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(storage),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=max_failures),
+        ),
+    )
+    outcomes = []
+    grid = tuner.fit()
+    for result in (grid[index] for index in range(len(grid))):
+        if result.error is not None:
+            outcomes.append({"status": "failed", "cause": _last_line(result.error)})
+        else:
+            metrics = result.metrics or {}
+            outcomes.append({key: metrics[key] for key in ("status", "cause", "seconds") if key in metrics})
+    return outcomes
+
+
+def run_on_workers(
+    work: Work, job: Job, *, workers: int, resources: Mapping[str, float], max_failures: int, storage: Path, name: str
+) -> dict[str, Any]:
+    """Runs one job on several workers through Ray Train (gloo on CPUs, NCCL on GPUs); returns rank 0's outcome."""
+
+    def loop(parameters: dict[str, Any]) -> None:
+        place = ray.train.get_context()
+        device = str(ray.train.torch.get_device())
+        context = Context(
+            rank=place.get_world_rank(),
+            world_size=place.get_world_size(),
+            local_rank=place.get_local_rank(),
+            device=device,
+        )
+        outcome = work(parameters, context)
+        # Ray Train waits for every rank's report, and drops metrics that come without a checkpoint folder: what the
+        # driver needs is in the experiment's own record.
+        ray.train.report({"status": outcome["status"]})
+
+    trainer = TorchTrainer(
+        loop,
+        train_loop_config=job,
+        scaling_config=ScalingConfig(
+            num_workers=workers, use_gpu=resources.get("GPU", 0) > 0, resources_per_worker=dict(resources)
+        ),
+        run_config=RunConfig(
+            name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=max_failures)
+        ),
+    )
+    try:
+        trainer.fit()
+    except Exception as error:  # WorkerGroupError, ControllerError and what a worker raised
+        return {"status": "failed", "cause": _last_line(error)}
+    return {"status": "finished"}
+
+
+def _single_process_context() -> Context:
+    import torch
+
+    return Context(rank=0, world_size=1, local_rank=0, device="cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _last_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:400] if lines else type(error).__name__
+
+
+def _protect_token() -> None:
+    """Takes other users' right to read the login token that Ray wrote."""
+    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    if token.is_file() and token.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and sys.platform != "win32":
+        token.chmod(0o600)

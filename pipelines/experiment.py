@@ -1,0 +1,157 @@
+"""One experiment from its job to its scores: what a Ray worker, torchrun and a plain process all call.
+
+A job is a plain dictionary (it travels to workers); the experiment's folder holds everything needed to go on.
+"""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from pipelines.command import write_json
+from setr.data.shards import Shards, open_shards
+from setr.errors import SetrError
+from setr.evaluation.evaluate import Evaluation, evaluate
+from setr.evaluation.inference import predict
+from setr.evaluation.qualitative import panel, sheet
+from setr.models.segmenter import Segmenter, build_model
+from setr.models.weights import load_pretrained
+from setr.paper.experiment import Experiment
+from setr.paper.protocols import Protocol
+from setr.training.context import Context
+from setr.training.events import append_event
+from setr.training.loop import Stopped, train
+
+EXPERIMENT = "experiment.json"
+EVENTS = "events.jsonl"
+SCORES = "scores.json"
+PICTURE = "qualitative.png"
+PICTURE_ROWS = 4  # validation images in the picture
+
+
+def run_experiment(job: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Trains and scores one experiment, returns {"status": ...}; a mistake of the user's is recorded, not retried."""
+    events = Path(job["folder"]) / EVENTS
+
+    def report(event: dict[str, Any]) -> None:
+        if context.rank == 0:
+            append_event(events, event)
+
+    try:
+        return _run(job, dataclasses.replace(context, report=report))
+    except Stopped as stop:
+        report({"event": "stopped", "step": stop.step})
+        return {"status": "stopped"}
+    except SetrError as error:
+        # Trying again would end the same way.
+        report({"event": "failed", "step": 0, "cause": str(error)})
+        return {"status": "failed", "cause": str(error)}
+
+
+def _run(job: dict[str, Any], context: Context) -> dict[str, Any]:
+    folder = Path(job["folder"])
+    experiment = Experiment.from_dict(job["experiment"])
+    if context.rank == 0:
+        write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
+    if str(context.device) == "cpu":
+        torch.set_num_threads(job["threads"])
+    cv2.setNumThreads(1)
+    shards = {split: open_shards(Path(path)) for split, path in job["shards"].items()}
+    protocols = [Protocol(**record) for record in job["protocols"]]
+    model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
+
+    newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
+
+    def score(candidate: torch.nn.Module, protocol: Protocol = protocols[0]) -> Evaluation:
+        newest[protocol.name] = evaluate(
+            candidate,
+            shards["val"],
+            protocol,
+            device=context.device,
+            rank=context.rank,
+            world_size=context.world_size,
+            precision=experiment.recipe.precision,
+        )
+        return newest[protocol.name]
+
+    outcome = train(
+        experiment,
+        model=model,
+        shards=shards["train"],
+        evaluate=lambda candidate: score(candidate).scores.as_dict(),
+        folder=folder,
+        context=context,
+        threads=job["loader_threads"],
+        micro_batch=job["micro_batch"] or None,
+        log_every=job["log_every"],
+        keep_last=job["keep_checkpoints"],
+        should_stop=Path(job["stop_file"]).exists,
+    )
+    evaluations = [newest.get(protocol.name) or score(model, protocol) for protocol in protocols]
+    if context.rank == 0:
+        for evaluation in evaluations:
+            save_areas(evaluation, folder / f"areas-{evaluation.protocol.name}.npz")
+        save_picture(model, shards["val"], protocols[0], folder / PICTURE)
+        # The scores come last: with them the experiment counts as done.
+        write_json(
+            folder / SCORES,
+            {
+                "step": outcome.step,
+                "checkpoint": outcome.checkpoint.sha256,
+                "checkpoint_folder": outcome.checkpoint.path.name,
+                "scores": {evaluation.protocol.name: score_record(evaluation) for evaluation in evaluations},
+                "weights": receipts,
+                "classes": list(shards["val"].manifest.classes),
+                "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "seconds": outcome.seconds,
+            },
+        )
+        context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds})
+    return {"status": "finished"}
+
+
+def new_model(experiment: Experiment, num_classes: int, weights: list[str]) -> tuple[Segmenter, list[dict[str, Any]]]:
+    """Returns the experiment's model as it is before the first step, and the receipts of the weights it starts from."""
+    recipe = experiment.recipe
+    torch.manual_seed(experiment.seed)
+    model = build_model(
+        experiment.variant,
+        num_classes=num_classes,
+        crop_size=recipe.crop_size,
+        scale=experiment.scale,
+        flavour=recipe.flavour,
+        drop_path=recipe.drop_path,
+    )
+    return model, [load_pretrained(model, *weights).as_dict()] if weights else []
+
+
+def score_record(evaluation: Evaluation) -> dict[str, Any]:
+    """Returns one protocol's scores as they are stored: percent, with the protocol and its digest beside them."""
+    return {
+        **evaluation.scores.as_dict(),
+        "images": evaluation.images,
+        "protocol": json.loads(json.dumps(dataclasses.asdict(evaluation.protocol))),
+        "digest": evaluation.protocol.digest(),
+    }
+
+
+def save_areas(evaluation: Evaluation, path: Path) -> None:
+    """Writes each image's intersections and areas by class, from which differences between variants are tested."""
+    temporary = path.with_suffix(".tmp.npz")
+    keys = np.array([row.key for row in evaluation.rows])
+    np.savez_compressed(temporary, keys=keys, areas=evaluation.areas)
+    temporary.replace(path)
+
+
+def save_picture(model: Segmenter, shards: Shards, protocol: Protocol, path: Path) -> None:
+    """Writes a PNG of evenly spread images with ground truth, prediction and errors beside them."""
+    rows = []
+    for index in np.linspace(0, len(shards) - 1, min(PICTURE_ROWS, len(shards))).astype(int):
+        record = shards[int(index)]
+        prediction = predict(model, record.image, protocol)
+        rows.append(panel(record.image, prediction, record.label, shards.manifest.palette))
+    cv2.imwrite(str(path), cv2.cvtColor(sheet(rows), cv2.COLOR_RGB2BGR))

@@ -1,0 +1,117 @@
+"""Imports a released checkpoint: `python pipelines/import_checkpoint.py FILE [-o model.safetensors]`.
+
+Prints what became of every tensor as a short table and stores the whole receipt in MLflow. Nothing that the file names
+is executed.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines.command import resolve, run_command, write_json
+from pipelines.lineage import environment, git_lineage
+from setr.config import Config
+from setr.models.encoder import EncoderSize
+from setr.models.export import export_weights
+from setr.models.receipt import Receipt
+from setr.models.segmenter import Segmenter
+from setr.models.weights import import_checkpoint
+
+
+def work(config: Config, arguments: argparse.Namespace) -> None:
+    """Imports the file, prints and stores the receipt, and writes the model where asked to."""
+    path = Path(arguments.file)
+    console = Console()
+    with console.status(f"reading {path}"):
+        model, receipt = import_checkpoint(
+            path,
+            num_heads=arguments.num_heads,
+            taps=arguments.taps,
+            decoder=arguments.decoder,
+            num_classes=arguments.num_classes,
+        )
+    console.print(describe(model, receipt), highlight=False)
+    console.print(receipt_table(receipt))
+    random = [entry for entry in receipt.with_status("missing") if "random" in entry.detail]
+    if random:
+        console.print(
+            f"[bold]{len(random)} tensors are not in the file and start at random[/bold]: train before use.",
+            highlight=False,
+        )
+    if arguments.out:
+        out = Path(arguments.out).with_suffix(".safetensors")
+        record = export_weights(model, out, about={"imported_from": path.name, "sha256": receipt.sha256})
+        write_json(out.with_suffix(".receipt.json"), receipt.as_dict())
+        console.print(f"written: {out} ({record.size_bytes / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+    if not arguments.no_tracking:
+        run = store_receipt(config, receipt)
+        console.print(f"receipt: MLflow run {run}", highlight=False, soft_wrap=True)
+
+
+def describe(model: Segmenter, receipt: Receipt) -> str:
+    """Returns what was understood of the file, in two lines."""
+    spec, settings = model.spec, receipt.settings
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    file = f"{receipt.format} file, {receipt.size_bytes / 1e6:.1f} MB, sha256 {receipt.sha256[:16]}"
+    file += f", opened with {receipt.opened_with}"
+    said = f"{settings.get('decoder', 'model')} with {spec.num_classes} classes, {parameters / 1e6:.2f}M parameters"
+    if isinstance(spec.encoder, EncoderSize):
+        size = spec.encoder
+        said += f", {size.depth} layers of width {size.embed_dim}, {size.num_heads} heads"
+        said += f" ({settings['num_heads_from']})" if "num_heads_from" in settings else ""
+        said += f", reads layers {', '.join(str(tap + 1) for tap in spec.main_taps)}"
+        said += f" ({settings['taps_from']})" if "taps_from" in settings else ""
+    return f"{file}\n{said}, {len(spec.auxiliary)} auxiliary heads, made for {spec.image_size[0]}x{spec.image_size[1]}"
+
+
+def receipt_table(receipt: Receipt) -> Table:
+    """Returns the receipt's short table: tensors by status and reason."""
+    table = Table("status", "tensors", "which, or why")
+    for status, count, detail in receipt.rows():
+        table.add_row(status, str(count), detail)
+    for name in receipt.placeholders[:5]:
+        table.add_row("not constructed", "", name)
+    return table
+
+
+def store_receipt(config: Config, receipt: Receipt) -> str:
+    """Stores the receipt as a run of its own in MLflow and returns the run's address."""
+    # Imported where it is needed: a receipt that is only printed does not wait for MLflow.
+    from pipelines.tracking import Tracker
+
+    tracker = Tracker(config.tracking, resolve("."))
+    tags = {
+        "setr.import.sha256": receipt.sha256,
+        "setr.import.format": receipt.format,
+        **{f"setr.import.{status}": str(count) for status, count in receipt.counts().items()},
+    }
+    name = f"import {Path(receipt.path).name}"
+    run = tracker.start_parent(name, {**tags, **git_lineage(), **environment()}, "A checkpoint imported by hand.")
+    tracker.text_artifact(run, "receipt.json", json.dumps(receipt.as_dict(), indent=1))
+    tracker.finish(run)
+    return tracker.url(run)
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="checkpoint of the authors, mmsegmentation, timm or DeiT; .pth or .safetensors")
+    parser.add_argument("-o", "--out", default="", help="write the model as .safetensors + .json + .receipt.json")
+    parser.add_argument("--num-heads", type=int, help="attention heads (default: the file's config, else width / 64)")
+    parser.add_argument(
+        "--taps",
+        type=_taps,
+        help="layers that are read, from 0: 9,14,19,23 (default: the file's config, else the rule)",
+    )
+    parser.add_argument("--decoder", choices=("naive", "pup", "mla"), default="naive", help="for an encoder's file")
+    parser.add_argument("--num-classes", type=int, default=19, help="for an encoder's file (default: %(default)s)")
+    parser.add_argument("--no-tracking", action="store_true", help="do not store the receipt in MLflow")
+
+
+def _taps(text: str) -> tuple[int, ...]:
+    return tuple(int(word) for word in text.split(","))
+
+
+if __name__ == "__main__":
+    run_command("Import a released checkpoint.", "tracking", work, add_arguments=_arguments)

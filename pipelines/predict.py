@@ -1,0 +1,302 @@
+"""Segments images, folders of images and videos: `python pipelines/predict.py CHECKPOINT INPUT -o out/`.
+
+For each image: `<name>_colours.png`, `<name>_overlay.png`, and `<name>_ids.png` with the class numbers themselves (0 to
+K-1, 8-bit grey); for a video the first two as films and a folder of ids. `legend.png` and `legend.json` name the
+classes.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from pipelines.command import check_writable, write_json
+from setr.data.datasets import DATASETS, find_dataset
+from setr.data.images import read_image
+from setr.data.manifest import MANIFEST_NAME, read_manifest
+from setr.data.samples import Color, voc_color
+from setr.errors import EnvironmentFailure, InputError, SetrError
+from setr.evaluation.inference import autocast, predict
+from setr.evaluation.qualitative import colourise, legend, overlay
+from setr.models.segmenter import Segmenter, build_model
+from setr.models.weights import import_checkpoint
+from setr.paper.choices import DATASETS as PAPER_DATASETS
+from setr.paper.experiment import Experiment
+from setr.paper.protocols import NUM_CLASSES, Protocol, protocol
+from setr.training.checkpoint import steps, weights_to_score
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
+RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+EXPERIMENT = "experiment.json"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A model that is ready to predict, the names and colours of its classes, and how images are given to it."""
+
+    model: Segmenter
+    classes: tuple[str, ...]
+    palette: tuple[Color, ...]
+    protocol: Protocol
+    source: str  # what was opened, in words
+
+
+def open_model(path: Path, *, data: str = "", num_heads: int | None = None) -> Opened:
+    """Returns the model of a checkpoint: a step folder, the folder of an experiment, or a checkpoint file.
+
+    A file may be an export of this project or a checkpoint of the authors or of mmsegmentation. `data` names the data
+    set whose classes and protocol are taken where the checkpoint does not say (guessed from the number of classes).
+    """
+    if not path.is_dir():
+        model, receipt = import_checkpoint(path, num_heads=num_heads)
+        data = data or _data_set_with(model.num_classes)
+        names = _classes(data, model.num_classes)
+        return Opened(model, *names, _protocol(model, data), f"{path} ({receipt.format})")
+    folder = path if not steps(path) else steps(path)[-1]
+    record = _experiment_record(folder)
+    experiment = Experiment.from_dict(record["experiment"])
+    weights = weights_to_score(folder)
+    model = build_model(
+        experiment.variant,
+        num_classes=_num_classes(weights, folder),
+        crop_size=experiment.recipe.crop_size,
+        scale=experiment.scale,
+        flavour=experiment.recipe.flavour,
+    )
+    model.load_state_dict(weights)
+    names = _stored_classes(record) or _classes(data or experiment.dataset, model.num_classes)
+    stored = record.get("job", {}).get("protocols") or []
+    resized_as = experiment.dataset if experiment.scale == "paper" else ""  # a miniature sees images as they are
+    rules = Protocol(**stored[0]) if stored and not data else _protocol(model, data or resized_as)
+    return Opened(model.eval(), *names, rules, f"{folder} ({experiment.variant}, {experiment.dataset})")
+
+
+def _experiment_record(folder: Path) -> dict[str, Any]:
+    for candidate in (folder / EXPERIMENT, folder.parent / EXPERIMENT):
+        if candidate.is_file():
+            record = json.loads(candidate.read_text())
+            return record if "experiment" in record else {"experiment": record}
+    raise InputError(
+        "E_CHECKPOINT_FOLDER",
+        f"no {EXPERIMENT} beside the checkpoint",
+        where=folder,
+        expected="checkpoints/<identity>/step-<step>, or a checkpoint file",
+    )
+
+
+def _num_classes(weights: dict[str, torch.Tensor], folder: Path) -> int:
+    for name in ("decode_head.classifier.weight", "decode_head.classifier.bias"):
+        if name in weights:
+            return weights[name].shape[0]
+    raise InputError("E_CHECKPOINT_FOLDER", "the checkpoint has no classifier", where=folder)
+
+
+def _stored_classes(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[Color, ...]] | None:
+    """Returns class names and colours of the shards that the experiment was trained on, if they are still there."""
+    for folder in record.get("job", {}).get("shards", {}).values():
+        if (Path(folder) / MANIFEST_NAME).is_file():
+            manifest, _ = read_manifest(Path(folder))
+            return tuple(manifest.classes), tuple(manifest.palette)
+    return None
+
+
+def _data_set_with(num_classes: int) -> str:
+    """Returns the data set that has this number of classes, "" if none has."""
+    return next((name for name, count in NUM_CLASSES.items() if count == num_classes), "")
+
+
+def _classes(data: str, num_classes: int) -> tuple[tuple[str, ...], tuple[Color, ...]]:
+    if data in DATASETS or (data and not _data_set_with(num_classes)):
+        dataset = find_dataset(data)
+        if dataset.num_classes != num_classes:
+            raise InputError(
+                "E_CLASS_COUNT",
+                "the model has other classes",
+                where=f"--data {data}",
+                found=f"{num_classes} in the model",
+                expected=dataset.num_classes,
+            )
+        return dataset.classes, dataset.palette
+    return tuple(f"class {index}" for index in range(num_classes)), tuple(
+        voc_color(index + 1) for index in range(num_classes)
+    )
+
+
+def _protocol(model: Segmenter, data: str) -> Protocol:
+    """Returns single scale with the model's crop as the window; the resize is the data set's, or none."""
+    height, width = model.spec.image_size
+    resize = protocol(data, "naive", "ss").resize if data in PAPER_DATASETS else None
+    stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
+    return Protocol("predict", resize, "slide", (height, width), stride, num_classes=model.num_classes)
+
+
+def list_images(source: Path) -> list[tuple[Path, str]]:
+    """Returns the images of a file or folder with the name of their results; sub-folders are kept in the name."""
+    if source.is_file():
+        return [(source, source.stem)]
+    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    if not paths:
+        raise InputError("E_DATA_EMPTY", "no image found", where=source, expected=", ".join(IMAGE_SUFFIXES))
+    stems = [str(path.relative_to(source).with_suffix("")) for path in paths]
+    # Two images that differ in their suffix alone keep it.
+    return [
+        (path, stem if stems.count(stem) == 1 else str(path.relative_to(source)))
+        for path, stem in zip(paths, stems, strict=True)
+    ]
+
+
+def load_image(path: Path) -> np.ndarray:
+    """Returns an image file as uint8 RGB (H,W,3), turned as its EXIF orientation asks."""
+    try:
+        return read_image(path)
+    except InputError as error:
+        if error.code != "E_EXIF_ORIENTATION":
+            raise
+        # A data set refuses these, because labels may not be turned; a photograph alone is only shown the right way.
+        turned = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if turned is None:
+            raise
+        return cv2.cvtColor(turned, cv2.COLOR_BGR2RGB)
+
+
+def predict_images(opened: Opened, source: Path, out: Path, *, opacity: float) -> int:
+    """Writes the results of all images and returns how many could not be read; those are named on stderr."""
+    images = list_images(source)
+    failed = 0
+    for path, name in track(images, "images", console=Console(stderr=True), disable=len(images) == 1):
+        try:
+            image = load_image(path)
+            classes = predict(opened.model, image, opened.protocol)
+        except SetrError as error:
+            failed += 1
+            print(f"error: {error}", file=sys.stderr, flush=True)
+            continue
+        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        write_image(out / f"{name}_ids.png", classes)
+        write_image(out / f"{name}_colours.png", colourise(classes, opened.palette))
+        write_image(out / f"{name}_overlay.png", overlay(image, classes, opened.palette, opacity=opacity))
+    return failed
+
+
+def predict_video(opened: Opened, source: Path, out: Path, *, opacity: float) -> None:
+    """Writes a video's colours and overlay as films and its ids as numbered PNGs."""
+    capture = cv2.VideoCapture(str(source))
+    total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
+    ids = out / f"{source.stem}_ids"
+    ids.mkdir(parents=True, exist_ok=True)
+    writers: dict[str, cv2.VideoWriter] = {}
+    frames = 0
+    try:
+        shown = track(_frames(capture), "frames", total=total or None, console=Console(stderr=True))
+        for frames, image in enumerate(shown, start=1):
+            classes = predict(opened.model, image, opened.protocol)
+            write_image(ids / f"{frames - 1:06d}.png", classes)
+            pictures = {
+                "colours": colourise(classes, opened.palette),
+                "overlay": overlay(image, classes, opened.palette, opacity=opacity),
+            }
+            for kind, picture in pictures.items():
+                if kind not in writers:
+                    writers[kind] = _video_writer(out / f"{source.stem}_{kind}.mp4", rate, picture)
+                writers[kind].write(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+    finally:
+        capture.release()
+        for writer in writers.values():
+            writer.release()
+    if frames == 0:
+        raise InputError("E_VIDEO", "no frame can be read", where=source, remedy="convert it, e.g. to H.264 in MP4")
+
+
+def _frames(capture: cv2.VideoCapture) -> Iterator[np.ndarray]:
+    while True:
+        there, frame = capture.read()
+        if not there:
+            return
+        yield cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+
+
+def _video_writer(path: Path, rate: float, picture: np.ndarray) -> cv2.VideoWriter:
+    size = (picture.shape[1], picture.shape[0])
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), rate, size)
+    if not writer.isOpened():
+        raise EnvironmentFailure("E_VIDEO", "this OpenCV cannot write videos", where=path, remedy="install ffmpeg")
+    return writer
+
+
+def write_image(path: Path, picture: np.ndarray) -> None:
+    """Writes an RGB picture or a map of ids as PNG; raises EnvironmentFailure where that is not possible."""
+    pixels = cv2.cvtColor(picture, cv2.COLOR_RGB2BGR) if picture.ndim == 3 else picture
+    if not cv2.imwrite(str(path), pixels):
+        raise EnvironmentFailure("E_STORAGE", "cannot write", where=path, remedy="is there space and permission?")
+
+
+def write_legend(opened: Opened, out: Path) -> None:
+    """Writes the classes' numbers, names and colours as a picture and as JSON."""
+    write_image(out / "legend.png", legend(opened.classes, opened.palette))
+    rows: Iterable[tuple[str, Color]] = zip(opened.classes, opened.palette, strict=True)
+    entries = [{"id": index, "name": name, "rgb": list(rgb)} for index, (name, rgb) in enumerate(rows)]
+    write_json(out / "legend.json", {"classes": entries})
+
+
+def work(arguments: argparse.Namespace) -> int:
+    """Predicts what the command line asks for and returns the exit status."""
+    source, out = Path(arguments.input), Path(arguments.out)
+    if not source.exists():
+        raise InputError("E_DATA_EMPTY", "no such image, folder or video", where=source)
+    check_writable(out)
+    opened = open_model(Path(arguments.checkpoint), data=arguments.data, num_heads=arguments.num_heads)
+    if arguments.multi_scale:
+        rules = replace(opened.protocol, name="predict-ms", ratios=RATIOS, flip=True, short_side="authors-head")
+        opened = replace(opened, protocol=rules)
+    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    opened.model.to(device)
+    print(f"{opened.source}: {len(opened.classes)} classes, on {device}")
+    failed = 0
+    with torch.inference_mode(), autocast(device, arguments.precision):
+        if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
+            predict_video(opened, source, out, opacity=arguments.opacity)
+        else:
+            failed = predict_images(opened, source, out, opacity=arguments.opacity)
+    write_legend(opened, out)
+    print(f"results in {out}" + (f"; {failed} images could not be read" if failed else ""))
+    return 2 if failed else 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Parses the command line, runs it, and returns the exit status: 2 to 4 for an error that the user can mend."""
+    parser = argparse.ArgumentParser(description="Segment images, folders of images and videos.")
+    parser.add_argument("checkpoint", help="step folder, experiment folder, or checkpoint file (.pth, .safetensors)")
+    parser.add_argument("input", help="an image, a folder of images, or a video; any size")
+    parser.add_argument("-o", "--out", default="out", help="folder for the results (default: %(default)s)")
+    parser.add_argument(
+        "--data", default="", help="data set whose classes and resize are used, where it cannot be told"
+    )
+    parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
+    parser.add_argument("--multi-scale", action="store_true", help="average six scales and their mirror images")
+    parser.add_argument("--opacity", type=float, default=0.5, help="of the colours in the overlay (default: 0.5)")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    arguments = parser.parse_args(words)
+    try:
+        return work(arguments)
+    except SetrError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

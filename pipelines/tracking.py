@@ -1,0 +1,235 @@
+"""MLflow, and the only file that imports it: one process writes, in batches, outside the training step.
+
+Workers write events to their experiment's file; the driver replays that file here. Points keep the time they were
+recorded with, and MLflow drops identical points, so replaying twice changes nothing.
+"""
+
+import logging
+import os
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Two tries of five seconds: a dead server is reported in time instead of after MLflow's default of minutes.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+# A second wall: nothing here loads a model from the registry, and nobody's pickle runs if something does.
+os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric, Param, Run, RunTag, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+from setr.config import TrackingConfig
+from setr.errors import EnvironmentFailure
+from setr.training.events import Event, curves
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)
+logging.getLogger("alembic").setLevel(logging.WARNING)
+
+BATCH = 1000  # points in one request, MLflow's limit
+IDENTITY_TAG = "setr.identity"
+PARENT_TAG = "mlflow.parentRunId"
+RECORD_ARTIFACT = "record.json"
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """One run as the tracking server has it."""
+
+    run_id: str
+    name: str
+    status: str
+    url: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    start_time: int  # milliseconds
+
+
+def tracking_uri(config: TrackingConfig, home: Path) -> str:
+    """Returns $MLFLOW_TRACKING_URI, else the setting, else the SQLite file in the project."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or config.uri or f"sqlite:///{home / 'mlflow.db'}"
+
+
+class Tracker:
+    """Writes runs to one MLflow experiment and reads them back."""
+
+    def __init__(self, config: TrackingConfig, home: Path) -> None:
+        """Connect, creating the database and the experiment if they are new; alone, before any fan-out.
+
+        Raises EnvironmentFailure within `config.timeout_seconds` if the server does not answer.
+        """
+        self.uri = tracking_uri(config, home)
+        self.local = self.uri.startswith("sqlite:")
+        if self.uri.startswith("file:") or "://" not in self.uri:
+            raise EnvironmentFailure(
+                "E_TRACKING",
+                "MLflow's file store is no longer supported",
+                where=redact(self.uri),
+                remedy="use sqlite:///<absolute path>/mlflow.db or the address of a server",
+            )
+        artifacts = str(home / "mlartifacts") if self.local else None
+        self.client, self.experiment_id = self._within(
+            config.timeout_seconds, lambda: _open(self.uri, config.experiment, artifacts)
+        )
+
+    def _within(self, seconds: float, connect: Any) -> Any:
+        """Returns connect(), or raises if it fails or takes longer than `seconds`."""
+        outcome: dict[str, Any] = {}
+
+        def attempt() -> None:
+            try:
+                outcome["value"] = connect()
+            except Exception as error:
+                outcome["error"] = error
+
+        thread = threading.Thread(target=attempt, daemon=True)
+        thread.start()
+        # A new SQLite file runs its migrations, which is work and not silence.
+        thread.join(seconds if not self.local else 120)
+        if "value" in outcome:
+            return outcome["value"]
+        error = outcome.get("error")
+        raise EnvironmentFailure(
+            "E_TRACKING",
+            "MLflow cannot be reached" if error is None or not self.local else "MLflow's database cannot be opened",
+            where=redact(self.uri),
+            found=redact(str(error)).splitlines()[0] if error else f"no answer in {seconds:.0f} s",
+            remedy="start the server or set MLFLOW_TRACKING_URI",
+        ) from None
+
+    def start_parent(self, name: str, tags: Mapping[str, str], description: str) -> str:
+        """Returns the id of a new parent run."""
+        run = self.client.create_run(
+            self.experiment_id, run_name=name, tags={"mlflow.note.content": description, **tags}
+        )
+        return str(run.info.run_id)
+
+    def start_child(self, parent: str, identity: str, name: str, tags: Mapping[str, str]) -> str:
+        """Returns the id of the identity's run: the one that exists, continued, or a new child of `parent`."""
+        found = self.find(identity)
+        if found:
+            run_id = found[0].run_id
+            self.client.update_run(run_id, status="RUNNING")
+            self.set_tags(run_id, {**tags, PARENT_TAG: parent})
+            return run_id
+        run = self.client.create_run(
+            self.experiment_id, run_name=name, tags={**tags, IDENTITY_TAG: identity, PARENT_TAG: parent}
+        )
+        return str(run.info.run_id)
+
+    def find(self, identity: str) -> list[TrackedRun]:
+        """Returns the identity's runs, oldest first."""
+        return list(self.runs(f"tags.`{IDENTITY_TAG}` = '{identity}'"))
+
+    def runs(self, query: str = "") -> Iterator[TrackedRun]:
+        """Yields the runs of the experiment that match an MLflow filter, oldest first."""
+        token: str | None = None
+        while True:
+            page = self.client.search_runs(
+                [self.experiment_id],
+                query,
+                run_view_type=ViewType.ACTIVE_ONLY,
+                max_results=1000,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
+            yield from (self._tracked(run) for run in page)
+            token = page.token
+            if not token:
+                return
+
+    def _tracked(self, run: Run) -> TrackedRun:
+        return TrackedRun(
+            run_id=run.info.run_id,
+            name=run.info.run_name or "",
+            status=run.info.status,
+            url=self.url(run.info.run_id),
+            tags=dict(run.data.tags),
+            metrics=dict(run.data.metrics),
+            start_time=run.info.start_time,
+        )
+
+    def url(self, run_id: str) -> str:
+        """Returns the address of the run's page in the MLflow UI (`make ui` for a local database)."""
+        base = "http://127.0.0.1:5000" if not self.uri.startswith("http") else self.uri.rstrip("/")
+        return f"{base}/#/experiments/{self.experiment_id}/runs/{run_id}"
+
+    def set_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
+        """Writes parameters that are not there yet (MLflow refuses to change one)."""
+        present = self.client.get_run(run_id).data.params
+        new = [Param(key, str(value)[:6000]) for key, value in parameters.items() if key not in present]
+        for start in range(0, len(new), 100):
+            self.client.log_batch(run_id, params=new[start : start + 100])
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Writes tags, replacing earlier values."""
+        self.client.log_batch(run_id, tags=[RunTag(key, str(value)[:8000]) for key, value in tags.items()])
+
+    def replay(self, run_id: str, events: list[Event], after_step: int = -1) -> int:
+        """Writes the metrics of `events` with a step above `after_step`; returns the number of points."""
+        points = [
+            Metric(name, value, int(seconds * 1000), step)
+            for name, series in curves(events).items()
+            for step, value, seconds in series
+            if step > after_step
+        ]
+        for start in range(0, len(points), BATCH):
+            self.client.log_batch(run_id, metrics=points[start : start + BATCH])
+        return len(points)
+
+    def artifacts(self, run_id: str, files: Iterable[Path]) -> None:
+        """Stores files with the run."""
+        for path in files:
+            self.client.log_artifact(run_id, str(path))
+
+    def text_artifact(self, run_id: str, name: str, text: str) -> None:
+        """Stores a text with the run."""
+        self.client.log_text(run_id, text, name)
+
+    def fetch_artifact(self, run_id: str, name: str) -> bytes | None:
+        """Returns the bytes of one of the run's artifacts, or None if it has none of that name."""
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                return Path(self.client.download_artifacts(run_id, name, folder)).read_bytes()
+            except (MlflowException, OSError):
+                return None
+
+    def finish(self, run_id: str, *, failed: bool = False, stopped: bool = False) -> None:
+        """Marks the run as ended."""
+        self.client.set_terminated(run_id, "FAILED" if failed else "KILLED" if stopped else "FINISHED")
+
+    @contextmanager
+    def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
+        """Records CPU, memory, disk and network of this machine with the run, every `seconds`."""
+        mlflow.set_tracking_uri(self.uri)
+        monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=self.uri)
+        monitor.start()
+        try:
+            yield
+        finally:
+            monitor.finish()
+
+
+def redact(text: str) -> str:
+    """Returns `text` without the password of a database or server address."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or "@" not in rest:
+        return text
+    return f"{scheme}://***@{rest.rpartition('@')[2]}"
+
+
+def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
+    client = MlflowClient(uri)
+    found = client.get_experiment_by_name(experiment)
+    if found is not None:
+        return client, str(found.experiment_id)
+    return client, str(client.create_experiment(experiment, artifact_location=artifacts))

@@ -1,0 +1,67 @@
+"""The data sets by name, and the one that the settings ask for."""
+
+import difflib
+from dataclasses import replace
+from pathlib import Path
+
+from setr.config import DataConfig
+from setr.data.ade20k import ADE20K, ADE20K_REDUCED
+from setr.data.camvid import CAMVID
+from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
+from setr.data.folder import FolderSettings, folder_dataset
+from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
+from setr.data.samples import Dataset
+from setr.errors import InputError
+
+# The built-in street scenes are written in Cityscapes' layout and label ids, and read by its reader.
+_SCENES = replace(CITYSCAPES, name="scenes", splits={"train": None, "val": None})
+
+DATASETS: dict[str, Dataset] = {
+    dataset.name: dataset
+    for dataset in (
+        _SCENES,
+        CITYSCAPES,
+        CITYSCAPES_TRAIN_IDS,
+        ADE20K,
+        ADE20K_REDUCED,
+        PASCAL_CONTEXT,
+        PASCAL_CONTEXT_59,
+        PASCAL_CONTEXT_59_REDUCED,
+        CAMVID,
+    )
+}
+
+
+def configured_dataset(data: DataConfig) -> tuple[Dataset, Path]:
+    """Returns the data set that the settings name, with its root; with `data.images` set, a data set of one's own.
+
+    The paths of one's own data are relative to the working folder. Raises E_DATASET, E_CLASSES.
+    """
+    if not data.images and not data.labels:
+        return find_dataset(data.name), Path(data.root)
+    if not data.images or not data.labels:
+        raise InputError(
+            "E_DATASET",
+            "a data set of one's own needs both data.images and data.labels",
+            where="data",
+            found=f"data.images={data.images!r} data.labels={data.labels!r}",
+        )
+    name = "folder" if data.name in DATASETS else data.name
+    return folder_dataset(name, FolderSettings(data.images, data.labels), data.classes), Path()
+
+
+def find_dataset(name: str) -> Dataset:
+    """Returns the data set of that name; raises E_DATASET with the nearest known name."""
+    if name in DATASETS:
+        return DATASETS[name]
+    near = difflib.get_close_matches(name, DATASETS, n=1)
+    raise InputError(
+        "E_DATASET",
+        "unknown data set",
+        where="data.name",
+        found=name,
+        expected=", ".join(DATASETS),
+        remedy=f"did you mean {near[0]}?"
+        if near
+        else "for images of your own set data.images, data.labels and data.classes",
+    )

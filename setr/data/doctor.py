@@ -1,0 +1,342 @@
+"""Checks of a data set before anything is trained on it: counts, sizes, modes, label values, copies, leaks, damage.
+
+A check does not stop at the first mistake: it returns a record with all of them, each saying what was found.
+"""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from setr.data.images import value_ranges
+from setr.data.inspection import Inspection, inspect_all
+from setr.data.samples import NOT_ALLOWED, Dataset, LabelFamily, Listing, Sample
+from setr.errors import InputError, IntegrityError, SetrError
+
+EXAMPLES = 5  # places kept of each kind of finding
+_CLEAR_VALUES = 5  # if none of this many values that only one family has occurs, the labels are surely another's
+_MIN_LABELS_FOR_DOUBT = 100  # with fewer labels a single missing value says nothing
+
+Progress = Callable[[int, int], None]  # samples done, samples in all
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of mistake, how often it was met, and the first few places."""
+
+    code: str
+    severity: str  # error | warning
+    what: str
+    count: int = 1
+    examples: tuple[str, ...] = ()
+
+    def line(self) -> str:
+        """Returns the finding as one line of text."""
+        places = f" | {'; '.join(self.examples)}" if self.examples else ""
+        return f"{self.severity.upper()} {self.code} ({self.count}x) {self.what}{places}"
+
+
+@dataclass(frozen=True)
+class SplitReport:
+    """What one split holds."""
+
+    split: str
+    images: int
+    published: int | None  # images that the data set's authors state
+    checked: int  # samples that were read
+    labelled: int
+    denied: dict[str, str]  # known bad, left out: key -> reason
+    junk: int  # files an operating system left behind
+    sizes: dict[str, int]  # width x height -> images
+    image_modes: dict[str, int]
+    label_modes: dict[str, int]
+    raw_histogram: dict[int, int]  # label value as stored -> pixels
+    out_of_range: dict[int, int]  # those without a meaning in this data set
+    class_pixels: tuple[int, ...]  # pixels of each class
+    ignored_share: float | None  # of all label pixels; None without labels
+    all_ignored: int  # labels without a single class pixel
+    one_class: int  # labels with a single class
+
+
+@dataclass(frozen=True)
+class Report:
+    """The record of a check."""
+
+    dataset: str
+    root: str
+    classes: tuple[str, ...]
+    splits: tuple[SplitReport, ...]
+    label_family: str  # as guessed from the values; empty: none fits, or nothing to guess from
+    expected_family: str
+    findings: tuple[Finding, ...]
+    seconds: float
+
+    @property
+    def ok(self) -> bool:
+        """Returns whether no finding is an error."""
+        return not any(finding.severity == "error" for finding in self.findings)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns the report as JSON-able values."""
+        record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {**record, "ok": self.ok}
+
+    def raise_first_error(self) -> None:
+        """Raise the first error found, if there is one."""
+        for finding in self.findings:
+            if finding.severity == "error":
+                kind = IntegrityError if finding.code == "E_SOURCE_HASH" else InputError
+                raise kind(
+                    finding.code,
+                    f"{finding.what} ({finding.count}x)",
+                    where=f"{self.root} ({self.dataset})",
+                    found="; ".join(finding.examples[:1]),
+                )
+
+
+def check(
+    dataset: Dataset,
+    root: Path,
+    splits: Sequence[str],
+    *,
+    limit: int | None = None,
+    threads: int = 2,
+    progress: Progress | None = None,
+    source_hashes: Mapping[str, str] | None = None,
+) -> Report:
+    """Returns the report on a data set's splits; of each split at most `limit` samples, evenly spread, are read.
+
+    `source_hashes` (key -> SHA-256 by `setr.data.images.source_hash`, from an earlier build) finds damage that no
+    decoder notices, such as a flipped bit in a JPEG.
+    """
+    started = time.monotonic()
+    findings = _Findings()
+    listings: dict[str, Listing] = {}
+    for split in splits:
+        try:
+            listings[split] = dataset.scan(root, split)
+        except SetrError as error:
+            findings.add_error(error)
+    chosen = {split: evenly(listing.samples, limit) for split, listing in listings.items()}
+    total, done = sum(map(len, chosen.values())), 0
+    tallies: dict[str, _Tally] = {}
+    first_with: dict[str, tuple[str, Sample]] = {}  # content -> where it was met first
+    for split, samples in chosen.items():
+        tally = tallies[split] = _Tally(dataset)
+        for inspection in inspect_all(samples, dataset, threads=threads, source_hashes=source_hashes):
+            tally.add(inspection)
+            for problem in inspection.problems:
+                findings.add_error(problem)
+            _find_copy(split, inspection, first_with, findings)
+            done += 1
+            if progress is not None:
+                progress(done, total)
+        _judge_listing(dataset, split, listings[split], findings)
+        tally.judge(split, findings)
+    return Report(
+        dataset=dataset.name,
+        root=str(root),
+        classes=dataset.classes,
+        splits=tuple(tally.report(split, listings[split]) for split, tally in tallies.items()),
+        label_family=_judge_family(dataset, tallies.values(), findings),
+        expected_family=dataset.family,
+        findings=findings.ordered(),
+        seconds=round(time.monotonic() - started, 3),
+    )
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """Yields the report as lines of text for a terminal."""
+    for split in report.splits:
+        published = "" if split.published is None else f" (published: {split.published})"
+        yield f"{report.dataset}/{split.split}: {split.images} images{published}, {split.labelled} with labels"
+        yield f"  sizes {_most(split.sizes)}; images {_most(split.image_modes)}; labels {_most(split.label_modes)}"
+        yield f"  {split.checked} read; known bad left out: {len(split.denied)}; junk files passed over: {split.junk}"
+        if split.ignored_share is not None:
+            yield f"  label values {value_ranges(sorted(split.raw_histogram))}; ignored {split.ignored_share:.2%}"
+            pixels = max(sum(split.class_pixels), 1)
+            ranked = sorted(zip(split.class_pixels, report.classes, strict=True), reverse=True)
+            yield "  classes " + ", ".join(f"{name} {count / pixels:.2%}" for count, name in ranked if count)
+    if report.expected_family:
+        yield f"label family: {report.label_family or 'unknown'}; read as {report.expected_family}"
+    yield from (finding.line() for finding in report.findings)
+    errors = sum(finding.severity == "error" for finding in report.findings)
+    yield f"{errors} errors, {len(report.findings) - errors} warnings, {report.seconds:.1f} s"
+
+
+def evenly(samples: Sequence[Sample], limit: int | None) -> Sequence[Sample]:
+    """Returns at most `limit` of the samples, evenly spread over their order."""
+    if limit is None or limit >= len(samples):
+        return samples
+    return [samples[index * len(samples) // limit] for index in range(limit)]
+
+
+def families_of(dataset: Dataset, values: set[int]) -> list[LabelFamily]:
+    """Returns the known families of the data set's labels in which all of these raw values occur."""
+    return [family for family in dataset.families if family.values >= values]
+
+
+class _Findings:
+    """Collects findings by code and wording, keeping a few examples of each."""
+
+    def __init__(self) -> None:
+        self._examples: dict[tuple[str, str, str], list[str]] = {}
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+
+    def add(self, code: str, severity: str, what: str, examples: Sequence[str] = (), *, count: int = 1) -> None:
+        key = (code, severity, what)
+        kept = self._examples.setdefault(key, [])
+        kept.extend(examples[: EXAMPLES - len(kept)])
+        self._counts[key] += count
+
+    def add_error(self, error: SetrError) -> None:
+        """Add an error that was raised; its text after the wording is the example."""
+        _, what, *rest = str(error).split(" | ")
+        self.add(error.code, "error", what, [" | ".join(rest)] if rest else [])
+
+    def ordered(self) -> tuple[Finding, ...]:
+        """Returns the findings, errors first, the wrong family before the values it explains, else as they were met."""
+        findings = [Finding(*key, self._counts[key], tuple(examples)) for key, examples in self._examples.items()]
+        return tuple(
+            sorted(findings, key=lambda finding: (finding.severity != "error", finding.code != "E_LABEL_FAMILY"))
+        )
+
+
+class _Tally:
+    """Adds up the inspections of one split."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+        self.checked = self.labels = 0
+        self.sizes: Counter[str] = Counter()
+        self.image_modes: Counter[str] = Counter()
+        self.label_modes: Counter[str] = Counter()
+        self.raw: Counter[int] = Counter()
+        self.family_values: set[int] = set()
+        self.out_of_range: Counter[int] = Counter()
+        self.pixels = np.zeros(256, dtype=np.int64)
+        self.all_ignored: list[str] = []
+        self.one_class: list[str] = []
+
+    def add(self, inspection: Inspection) -> None:
+        """Add one sample."""
+        self.checked += 1
+        self.sizes.update([inspection.size] if inspection.size else [])
+        self.image_modes.update([inspection.image_mode] if inspection.image_mode else [])
+        self.label_modes.update([inspection.label_mode] if inspection.label_mode else [])
+        self.raw.update(inspection.raw)
+        table = self.dataset.wide_label_map if inspection.wide else self.dataset.label_map
+        for value, count in inspection.raw.items():
+            if not 0 <= value < len(table) or table[value] == NOT_ALLOWED:
+                self.out_of_range[value] += count
+        if inspection.raw and not inspection.wide:
+            self.labels += 1
+            self.family_values.update(inspection.raw)
+        if inspection.class_pixels is not None:
+            self.pixels += inspection.class_pixels
+            present = np.count_nonzero(inspection.class_pixels[: self.dataset.num_classes])
+            if present == 0:
+                self.all_ignored.append(inspection.sample.key)
+            elif present == 1:
+                self.one_class.append(inspection.sample.key)
+
+    def judge(self, split: str, findings: _Findings) -> None:
+        """Add what the sums show."""
+        for keys, what in ((self.all_ignored, "only ignored pixels"), (self.one_class, "a single class")):
+            if keys:
+                findings.add("W_LABEL_EMPTY", "warning", f"{split}: labels with {what}", keys, count=len(keys))
+
+    def report(self, split: str, listing: Listing) -> SplitReport:
+        """Returns the split's record."""
+        pixels = int(self.pixels.sum())
+        return SplitReport(
+            split=split,
+            images=len(listing.samples) + len(listing.denied) + len(listing.unlabelled),
+            published=self.dataset.published_count(split),
+            checked=self.checked,
+            labelled=sum(sample.label is not None for sample in listing.samples),
+            denied=dict(listing.denied),
+            junk=listing.junk,
+            sizes=dict(self.sizes.most_common()),
+            image_modes=dict(self.image_modes.most_common()),
+            label_modes=dict(self.label_modes.most_common()),
+            raw_histogram=dict(sorted(self.raw.items())),
+            out_of_range=dict(sorted(self.out_of_range.items())),
+            class_pixels=tuple(self.pixels[: self.dataset.num_classes].tolist()),
+            ignored_share=float(self.pixels[self.dataset.ignore_index] / pixels) if pixels else None,
+            all_ignored=len(self.all_ignored),
+            one_class=len(self.one_class),
+        )
+
+
+def _judge_listing(dataset: Dataset, split: str, listing: Listing, findings: _Findings) -> None:
+    """Add what the names of the files show."""
+    if not listing.samples:
+        findings.add("E_DATA_EMPTY", "error", f"{split}: no image with its label")
+    for keys, what in ((listing.unlabelled, "images without a label"), (listing.orphans, "labels without an image")):
+        if keys:
+            findings.add("E_PAIR_MISSING", "error", f"{split}: {what}", keys, count=len(keys))
+    if remark := dataset.count_remark(split, listing):
+        findings.add("W_COUNT", "warning", remark)
+    for key, reason in listing.denied:
+        findings.add("W_DENIED", "warning", f"{split}: left out: {reason}", [key])
+    if listing.junk:
+        findings.add("W_JUNK", "warning", f"{split}: junk files passed over", count=listing.junk)
+
+
+def _find_copy(
+    split: str, inspection: Inspection, first_with: dict[str, tuple[str, Sample]], findings: _Findings
+) -> None:
+    """Add a leak or a duplicate when the same pixels were met before in another file."""
+    if not inspection.content:
+        return
+    sample = inspection.sample
+    first_split, first = first_with.setdefault(inspection.content, (split, sample))
+    if first.image == sample.image:
+        return
+    example = [f"{first_split}/{first.key} = {split}/{sample.key}"]
+    if first_split != split:
+        what = f"the same picture is in {first_split} and in {split}"
+        findings.add("E_SPLIT_LEAK", "error", what, example)
+    else:
+        findings.add("W_DUPLICATE", "warning", f"{split}: the same picture twice", example)
+
+
+def _judge_family(dataset: Dataset, tallies: Iterable[_Tally], findings: _Findings) -> str:
+    """Returns the name of the family that the label values show; adds an error when it is not the one that is read."""
+    tallies = list(tallies)
+    values = set().union(*(tally.family_values for tally in tallies))
+    labels = sum(tally.labels for tally in tallies)
+    if not values or not dataset.families:
+        return ""
+    fitting = families_of(dataset, values)
+    expected = next((family for family in fitting if family.name == dataset.family), None)
+    others = [family for family in fitting if family.name != dataset.family]
+    found = f"values {value_ranges(sorted(values))} in {labels} labels"
+    if expected is None:
+        if others:
+            what = f"the labels are {others[0].name}, read as {dataset.family}: {others[0].setting}"
+            findings.add("E_LABEL_FAMILY", "error", what, [found])
+            return others[0].name
+        return ""  # of no known kind: the values out of range are reported already
+    for other in others:
+        own = expected.values - other.values - {dataset.ignore_index}
+        if not own or own & values:
+            continue
+        what = f"none of the values {value_ranges(sorted(own))} occurs: perhaps the labels are {other.name}"
+        if len(own) >= _CLEAR_VALUES and len(values) >= 3:
+            findings.add("E_LABEL_FAMILY", "error", f"{what}; {other.setting}", [found])
+            return other.name
+        if labels >= _MIN_LABELS_FOR_DOUBT:
+            findings.add("W_LABEL_FAMILY", "warning", f"{what}; {other.setting}", [found])
+    return expected.name
+
+
+def _most(counts: Mapping[str, int], shown: int = 3) -> str:
+    listed = ", ".join(f"{name} ({count})" for name, count in list(counts.items())[:shown])
+    return (listed or "none") + (f" and {len(counts) - shown} more" if len(counts) > shown else "")

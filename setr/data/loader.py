@@ -1,0 +1,206 @@
+"""Batches from shards: threads write augmented samples into a ring of preallocated buffers, ahead of the training step.
+
+Threads, because OpenCV and the mapped files leave the interpreter's lock, and because handing samples from process to
+process costs more than augmenting them. Order and augmentation are pure functions of (seed, step, global batch), so
+the state of a loader is its step number alone: a run resumes in mid-epoch, on any number of workers, with the same
+samples.
+"""
+
+import functools
+import itertools
+from collections import Counter, deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+
+from setr.data.philox import ORDER_STREAM, words
+from setr.data.shards import Shards
+from setr.data.transforms import Augmentation, augment
+from setr.errors import InputError, SetrError
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """One rank's part of a global batch. The tensors are valid until the batch after the next one is asked for."""
+
+    step: int
+    samples: np.ndarray  # int64 (b,), positions in the shards
+    keys: tuple[str, ...]
+    images: torch.Tensor  # uint8 (b, H, W, 3), RGB
+    labels: torch.Tensor  # uint8 (b, H, W), train ids and ignore_index
+
+
+def sample_order(*, seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
+    """Returns int64 (batch_size,): which of `size` samples form the global batch of a step.
+
+    Each epoch is a permutation of all samples, a function of (seed, epoch); batches are consecutive slices of the
+    endless sequence of epochs: a batch may end one epoch and begin the next, and an epoch misses and repeats nothing.
+    """
+    places = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, within = places // size, places % size
+    order = np.empty(batch_size, dtype=np.int64)
+    for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+        chosen = epochs == epoch
+        order[chosen] = _permutation(seed, epoch, size)[within[chosen]]
+    return order
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    order = np.argsort(words(size, key=(seed, epoch), position=(0, 0), stream=ORDER_STREAM), kind="stable")
+    order.setflags(write=False)
+    return order
+
+
+class Loader:
+    """Iterates over the batches of steps `start_step` to `stop_step` - 1, this rank's slice of each global batch."""
+
+    def __init__(
+        self,
+        shards: Shards,
+        augmentation: Augmentation,
+        *,
+        batch_size: int,
+        seed: int,
+        stop_step: int,
+        start_step: int = 0,
+        rank: int = 0,
+        world_size: int = 1,
+        threads: int = 2,
+        prefetch: int = 3,
+        pin_memory: bool | None = None,
+    ) -> None:
+        """`batch_size` is global: over all ranks. `threads` 0 loads when asked; `prefetch` counts batches ahead.
+
+        `pin_memory` None: pinned when CUDA is there, so that copies to the device can overlap with work. A buffer is
+        refilled only after the copies that were issued from it on the current stream are done.
+        Raises InputError (E_CONFIG) when the global batch does not divide by the number of ranks.
+        """
+        if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size or threads < 0 or prefetch < 1:
+            raise InputError(
+                "E_CONFIG",
+                "the global batch must be a positive multiple of the number of ranks",
+                where="batch_size",
+                found=f"batch size {batch_size}, rank {rank} of {world_size}, threads {threads}, prefetch {prefetch}",
+                remedy="choose a batch size that the workers can share equally",
+            )
+        self.shards, self.augmentation = shards, augmentation
+        self.batch_size, self.seed = batch_size, seed
+        self.start_step, self.stop_step = start_step, stop_step
+        self.rank, self.world_size = rank, world_size
+        self.threads, self.prefetch = threads, prefetch
+        self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+
+    def __len__(self) -> int:
+        return max(0, self.stop_step - self.start_step)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Returns an iterator over the batches in order; errors of threads are raised here, naming shard, row, key.
+
+        Leaving the iteration early stops the threads. OpenCV's own threads are turned off in this process: the
+        loader's threads keep the cores busy.
+        """
+        cv2.setNumThreads(1)
+        steps = range(self.start_step, self.stop_step)
+        return self._threaded(steps) if self.threads else self._inline(steps)
+
+    def _inline(self, steps: range) -> Iterator[Batch]:
+        ring = itertools.cycle(_Buffers(self) for _ in range(2))
+        for step, buffers in zip(steps, ring, strict=False):
+            buffers.release()
+            buffers.begin(step)
+            buffers.fill(0, 1)
+            yield buffers.batch()
+
+    def _threaded(self, steps: range) -> Iterator[Batch]:
+        upcoming = iter(steps)
+        free = deque(_Buffers(self) for _ in range(min(self.prefetch + 2, len(steps))))
+        pending: deque[tuple[_Buffers, list[Future[None]]]] = deque()
+        last: _Buffers | None = None
+        pool = ThreadPoolExecutor(self.threads, thread_name_prefix="loader")
+        try:
+            while True:
+                while free and (step := next(upcoming, None)) is not None:
+                    buffers = free.popleft()
+                    buffers.begin(step)
+                    pending.append((buffers, [pool.submit(buffers.fill, n, self.threads) for n in range(self.threads)]))
+                if not pending:
+                    return
+                buffers, parts = pending.popleft()
+                for part in parts:
+                    part.result()
+                yield buffers.batch()
+                if last is not None:
+                    last.release()
+                    free.append(last)
+                last = buffers
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+class _Buffers:
+    """Memory for one batch, filled again and again."""
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        count = loader.batch_size // loader.world_size
+        crop = loader.augmentation.crop_size
+        self._images = torch.empty((count, *crop, 3), dtype=torch.uint8, pin_memory=loader.pin_memory)
+        self._labels = torch.empty((count, *crop), dtype=torch.uint8, pin_memory=loader.pin_memory)
+        self._pixels, self._ids = self._images.numpy(), self._labels.numpy()
+        self._copied: torch.cuda.Event | None = None
+        self._keys = [""] * count
+        self._step = -1
+
+    def begin(self, step: int) -> None:
+        """Look up this rank's samples of a step."""
+        loader = self._loader
+        order = sample_order(seed=loader.seed, step=step, batch_size=loader.batch_size, size=len(loader.shards))
+        first = loader.rank * len(self._keys)
+        self._step = step
+        self._samples = order[first : first + len(self._keys)]
+        seen = Counter(order[:first].tolist())
+        self._repeats = []
+        for sample in self._samples.tolist():  # a sample that comes twice in one batch is augmented in two ways
+            self._repeats.append(seen[sample])
+            seen[sample] += 1
+
+    def fill(self, first: int, stride: int) -> None:
+        """Write the samples first, first + stride, ... of the batch."""
+        if self._copied is not None:
+            self._copied.synchronize()
+        loader = self._loader
+        for slot in range(first, len(self._keys), stride):
+            sample = int(self._samples[slot])
+            try:
+                record = loader.shards[sample]
+                self._keys[slot] = record.key
+                augment(
+                    record.image,
+                    record.label,
+                    loader.augmentation,
+                    seed=loader.seed,
+                    sample=sample,
+                    step=self._step,
+                    repeat=self._repeats[slot],
+                    out_image=self._pixels[slot],
+                    out_label=self._ids[slot],
+                )
+            except SetrError:
+                raise
+            except Exception as error:
+                where = loader.shards.where(sample)
+                raise RuntimeError(f"step {self._step}: cannot prepare sample {sample} ({where}): {error}") from error
+
+    def batch(self) -> Batch:
+        return Batch(self._step, self._samples, tuple(self._keys), self._images, self._labels)
+
+    def release(self) -> None:
+        """Give the memory back for the next fill, which waits for the copies to the device that were issued so far."""
+        if self._loader.pin_memory and torch.cuda.is_initialized():
+            self._copied = torch.cuda.Event()
+            self._copied.record()

@@ -1,0 +1,123 @@
+"""Weather and daylight: a table of weathers, and the light that one scene gets from its weather."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from setr.data.scene_drawing.shapes import Colour
+
+
+@dataclass(frozen=True)
+class Weather:
+    """Ranges a scene's light is drawn from; colours are 0..255, strengths factors on colours, fog in 1/metre."""
+
+    zenith: Colour
+    horizon: Colour
+    cover: tuple[float, float]  # share of the sky under cloud
+    cloud_light: Colour
+    cloud_dark: Colour
+    sun: tuple[float, float]  # strength of direct light
+    sun_colour: Colour
+    elevation: tuple[float, float]  # degrees
+    ambient: tuple[float, float]
+    ambient_colour: Colour
+    fog: tuple[float, float]
+    exposure: tuple[float, float]
+    lamps: bool = False
+    wetness: float = 0.0
+
+
+WEATHERS = {
+    "clear": Weather(
+        (72, 124, 200), (198, 217, 234), (0.05, 0.4), (252, 250, 246), (192, 200, 212), (0.6, 0.76), (255, 240, 212),
+        (24, 55), (0.56, 0.64), (222, 230, 248), (0.0006, 0.002), (0.98, 1.08),
+    ),
+    "fair": Weather(
+        (92, 138, 200), (206, 219, 230), (0.4, 0.75), (250, 249, 247), (166, 175, 190), (0.42, 0.62), (255, 242, 220),
+        (28, 58), (0.62, 0.72), (228, 234, 246), (0.001, 0.003), (0.96, 1.06),
+    ),
+    "overcast": Weather(
+        (182, 188, 196), (218, 221, 223), (0.95, 1.0), (230, 232, 234), (172, 177, 185), (0.06, 0.14), (255, 252, 246),
+        (45, 70), (0.86, 0.96), (240, 243, 248), (0.001, 0.004), (0.92, 1.04),
+    ),
+    "fog": Weather(
+        (202, 206, 209), (212, 215, 217), (0.95, 1.0), (216, 219, 221), (202, 206, 209), (0.02, 0.06), (255, 252, 246),
+        (40, 70), (0.84, 0.94), (242, 245, 249), (0.008, 0.02), (0.96, 1.06),
+    ),
+    "evening": Weather(
+        (104, 130, 184), (252, 212, 162), (0.2, 0.65), (255, 220, 182), (164, 146, 160), (0.6, 0.8), (255, 194, 126),
+        (9, 18), (0.56, 0.64), (222, 220, 244), (0.0015, 0.004), (0.96, 1.06),
+    ),
+    "dusk": Weather(
+        (44, 64, 116), (214, 158, 134), (0.2, 0.8), (160, 134, 148), (72, 78, 108), (0.0, 0.04), (255, 190, 140),
+        (4, 8), (0.4, 0.5), (188, 194, 240), (0.002, 0.006), (0.8, 0.96), lamps=True,
+    ),
+    "rain": Weather(
+        (146, 154, 165), (192, 197, 202), (0.97, 1.0), (194, 199, 205), (132, 140, 152), (0.02, 0.06), (255, 252, 246),
+        (45, 70), (0.68, 0.8), (234, 240, 252), (0.004, 0.01), (0.86, 0.98), wetness=0.6,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Light:
+    """The light of one scene; directions in view coordinates."""
+
+    weather: Weather
+    to_sun: np.ndarray  # (3,) unit
+    sun: np.ndarray  # (3,) factor on colours
+    ambient: np.ndarray  # (3,) factor on colours
+    zenith: np.ndarray  # (3,) 0..255
+    horizon: np.ndarray  # (3,) 0..255, also the colour of haze
+    cover: float
+    fog: float  # 1/metre
+    exposure: float
+    temperature: float  # above 0 warmer
+    hardness: float  # share of direct light, 0..1: how dark cast shadows are
+
+    @property
+    def lamps(self) -> bool:
+        """Returns whether windows and lamps are lit."""
+        return self.weather.lamps
+
+    def shade(self, colours: np.ndarray, outward: np.ndarray, sunlit: np.ndarray | float) -> np.ndarray:
+        """Returns colours (N,3) of faces with unit normals (N,3) that the share `sunlit` (N,) of the sun reaches."""
+        from_sky = 0.82 + 0.18 * outward[:, 1:2]
+        towards = np.einsum("ij,j->i", outward, self.to_sun)  # no BLAS: its threads cost more than they give here
+        direct = (np.maximum(towards, 0.0) * sunlit)[:, None]
+        return colours * (self.ambient * from_sky + self.sun * direct)
+
+    def haze(self, colours: np.ndarray, depth: np.ndarray) -> np.ndarray:
+        """Returns colours (N,3) seen through the air at depth (N,) metres."""
+        clear = np.exp(-self.fog * np.maximum(depth, 0.0))[:, None]
+        return colours * clear + self.horizon * (1.0 - clear)
+
+
+def daylight(weather: Weather, rng: np.random.Generator) -> Light:
+    """Returns a light drawn from a weather's ranges."""
+    azimuth = rng.uniform(0.0, 2.0 * math.pi)
+    elevation = math.radians(rng.uniform(*weather.elevation))
+    to_sun = np.array(
+        [
+            math.cos(elevation) * math.sin(azimuth),
+            math.sin(elevation),
+            math.cos(elevation) * math.cos(azimuth),
+        ]
+    )
+    tint = rng.normal(0.0, 2.5, 3)
+    sun = rng.uniform(*weather.sun) * np.array(weather.sun_colour) / 255.0
+    ambient = rng.uniform(*weather.ambient) * np.array(weather.ambient_colour) / 240.0
+    return Light(
+        weather=weather,
+        to_sun=to_sun,
+        sun=sun,
+        ambient=ambient,
+        zenith=np.clip(np.array(weather.zenith) + 2.0 * tint, 0, 255),
+        horizon=np.clip(np.array(weather.horizon) + tint, 0, 255),
+        cover=rng.uniform(*weather.cover),
+        fog=rng.uniform(*weather.fog),
+        exposure=rng.uniform(*weather.exposure),
+        temperature=rng.normal(0.0, 0.035),
+        hardness=float(sun.mean() / (sun.mean() + ambient.mean())),
+    )

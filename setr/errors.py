@@ -1,0 +1,62 @@
+"""The errors a user can mend: one line that says what, where, found against expected, and what to do.
+
+Exit statuses: 2 bad input, 3 integrity (bytes are not what was written), 4 environment (disk, server, cluster).
+"""
+
+from typing import Any
+
+
+class SetrError(ValueError):
+    """An error that the user can mend; its text is always one line."""
+
+    exit_status = 2
+
+    def __init__(
+        self,
+        code: str,
+        what: str,
+        *,
+        where: object = "",
+        found: object = "",
+        expected: object = "",
+        remedy: str = "",
+    ) -> None:
+        """Join the parts that are given into `CODE | what | where | found ..., expected ... | remedy`."""
+        self.code = code
+        comparison = ", ".join(
+            f"{word} {_one_line(value)}" for word, value in (("found", found), ("expected", expected)) if value != ""
+        )
+        parts = [code, what, where, comparison, remedy]
+        super().__init__(" | ".join(_one_line(part) for part in parts if part != ""))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Returns what a copy in another process is made of: Python would call __init__ with the text alone."""
+        return _restore, (type(self), self.code, str(self))
+
+
+class InputError(SetrError):
+    """Data, configuration or a checkpoint is not what it should be (exit status 2)."""
+
+
+class IntegrityError(SetrError):
+    """Bytes differ from what their manifest says (exit status 3)."""
+
+    exit_status = 3
+
+
+class EnvironmentFailure(SetrError):
+    """Disk, tracking server or cluster cannot do what is asked (exit status 4)."""
+
+    exit_status = 4
+
+
+def _restore(kind: type[SetrError], code: str, text: str) -> SetrError:
+    error = kind.__new__(kind)
+    ValueError.__init__(error, text)
+    error.code = code
+    return error
+
+
+def _one_line(value: object) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= 400 else text[:397] + "..."

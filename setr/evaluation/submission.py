@@ -1,0 +1,226 @@
+"""Files for the test servers of Cityscapes and ADE20K: written, checked, and only then given their name.
+
+Both servers take a zip archive of one 8-bit single-channel PNG for each test image, of the image's size. Cityscapes
+wants label ids (7, 8, 11, ...), not train ids, in files that start with `<city>_<sequence>_<frame>`; ADE20K's scene
+parsing wants 1 to 150, in files named as the images.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+import cv2
+import numpy as np
+from torch import nn
+
+from setr.data.ade20k import ADE20K
+from setr.data.archives import ArchiveMember, list_members, read_member
+from setr.data.atomic import make_folder, storage_failure, sync_folder
+from setr.data.cityscapes import CITYSCAPES, TRAIN_ID_TO_ID
+from setr.data.images import decode_raw_label
+from setr.data.shards import Shards
+from setr.errors import InputError
+from setr.evaluation.evaluate import check_fit, predictions
+from setr.evaluation.views import Size
+from setr.paper.protocols import Protocol
+
+
+@dataclass(frozen=True)
+class Server:
+    """What a test server expects."""
+
+    name: str
+    ids: tuple[int, ...]  # class -> value in the files
+    name_pattern: str  # of a file, without folders
+    name_suffix: str  # after the key's last part
+    images: int  # in the test split
+    image_size: Size | None  # height, width; None: each image has its own
+    remedy: str  # for wrong values
+
+
+SERVERS: dict[str, Server] = {
+    "cityscapes": Server(
+        name="cityscapes",
+        ids=TRAIN_ID_TO_ID,
+        name_pattern=r"[a-zA-Z-]+_\d{6}_\d{6}[^/]*\.png",
+        name_suffix="_gtFine_labelIds.png",
+        images=CITYSCAPES.splits["test"] or 0,
+        image_size=(1024, 2048),
+        remedy="the server wants label ids (7, 8, 11, ...), not train ids",
+    ),
+    "ade20k": Server(
+        name="ade20k",
+        ids=tuple(range(1, 151)),
+        name_pattern=r"ADE_(test|val)_\d{8}\.png",
+        name_suffix=".png",
+        images=ADE20K.splits["test"] or 0,
+        image_size=None,
+        remedy="the server wants classes from 1, where training counts from 0",
+    ),
+}
+# Data sets that have a server's classes under another name.
+_SERVER_OF = {"cityscapes_trainids": "cityscapes", "scenes": "cityscapes", "ade20k_reduced": "ade20k"}
+
+
+@dataclass(frozen=True)
+class Submission:
+    """A checked archive."""
+
+    path: Path
+    server: str
+    files: int
+    bytes: int
+    sha256: str
+
+
+def server_for(dataset: str) -> Server:
+    """Returns the server that scores a data set; raises InputError where there is none."""
+    name = _SERVER_OF.get(dataset, dataset)
+    if name not in SERVERS:
+        raise InputError(
+            "E_NO_SERVER",
+            "this data set has no test server",
+            found=dataset,
+            expected=", ".join((*SERVERS, *_SERVER_OF)),
+        )
+    return SERVERS[name]
+
+
+def file_name(key: str, server: Server) -> str:
+    """Returns the name of a sample's file; raises InputError where the key is not one of the server's images."""
+    name = PurePosixPath(key).name + server.name_suffix
+    if not re.fullmatch(server.name_pattern, name):
+        raise InputError(
+            "E_SUBMISSION_NAME",
+            "the server would not know this image",
+            where=key,
+            found=name,
+            expected=server.name_pattern,
+        )
+    return name
+
+
+def submit(
+    model: nn.Module,
+    shards: Shards,
+    protocol: Protocol,
+    path: Path,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Submission:
+    """Writes the model's classes of all images for their data set's server and returns the checked archive."""
+    server = server_for(shards.manifest.dataset)
+    check_fit(model, shards, protocol)
+    sizes: dict[str, Size] = {}  # complete when the last image has been predicted: the check comes after
+
+    def predicted() -> Iterator[tuple[str, np.ndarray]]:
+        for index, record, classes in predictions(model, shards, protocol):
+            sizes[record.key] = (record.image.shape[0], record.image.shape[1])
+            yield record.key, classes.cpu().numpy()
+            if progress:
+                progress(index + 1, len(shards))
+
+    return write_submission(path, predicted(), server, sizes=sizes)
+
+
+def write_submission(
+    path: Path, predictions: Iterable[tuple[str, np.ndarray]], server: Server, *, sizes: Mapping[str, Size]
+) -> Submission:
+    """Writes the archive of (key, classes (H,W) uint8) and returns it, checked against `sizes` (key -> height, width).
+
+    An archive that fails its check, or cannot be written, leaves nothing behind. Equal predictions give equal bytes.
+    """
+    ids = np.zeros(256, np.uint8)
+    ids[: len(server.ids)] = server.ids
+    make_folder(path.parent)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / "submission.zip"
+        try:
+            with zipfile.ZipFile(draft, "w") as archive:
+                for key, classes in predictions:
+                    if classes.size and int(classes.max()) >= len(server.ids):
+                        raise InputError(
+                            "E_PREDICTION_RANGE",
+                            "prediction outside the classes",
+                            where=key,
+                            found=int(classes.max()),
+                            expected=f"0 to {len(server.ids) - 1}",
+                        )
+                    png = cv2.imencode(".png", ids[classes])[1].tobytes()
+                    # A fixed date: the archive is the same whenever it is made.
+                    archive.writestr(zipfile.ZipInfo(file_name(key, server), date_time=(1980, 1, 1, 0, 0, 0)), png)
+            checked = check_submission(draft, server, sizes=sizes)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+            draft.replace(path)
+            sync_folder(path.parent)
+        except OSError as error:
+            raise storage_failure(path, error) from error
+    return Submission(path, checked.server, checked.files, checked.bytes, checked.sha256)
+
+
+def check_submission(path: Path, server: Server, *, sizes: Mapping[str, Size] | None = None) -> Submission:
+    """Returns the archive's record if the server would take it: count, names, sizes, ids.
+
+    `sizes` (key -> height, width) says which images are expected; without it, as many as the test split has.
+    Raises InputError E_SUBMISSION_COUNT, _NAME, _SIZE, _IDS or E_LABEL_* that names the first file at fault.
+    """
+    members = list_members(path)
+    expected = None if sizes is None else {file_name(key, server): size for key, size in sizes.items()}
+    _check_names(path, [PurePosixPath(member).name for member in members], server, expected)
+    allowed = np.zeros(256, np.bool_)
+    allowed[list(server.ids)] = True
+    for member in members:
+        where = ArchiveMember(path, member)
+        values = decode_raw_label(read_member(where), where)
+        size = server.image_size if expected is None else expected[PurePosixPath(member).name]
+        if size is not None and values.shape != tuple(size):
+            raise InputError(
+                "E_SUBMISSION_SIZE",
+                "the file has not its image's size (height x width)",
+                where=where,
+                found="x".join(map(str, values.shape)),
+                expected="x".join(map(str, size)),
+            )
+        if values.dtype != np.uint8 or not allowed[values].all():
+            wrong = [value for value in np.unique(values).tolist() if value > 255 or not allowed[value]]
+            raise InputError(
+                "E_SUBMISSION_IDS",
+                "the file holds values that the server does not score",
+                where=where,
+                found=", ".join(map(str, wrong[:8])),
+                expected=f"{len(server.ids)} ids from {min(server.ids)} to {max(server.ids)}",
+                remedy=server.remedy,
+            )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return Submission(path, server.name, len(members), path.stat().st_size, digest)
+
+
+def _check_names(path: Path, names: list[str], server: Server, expected: Mapping[str, Size] | None) -> None:
+    strange = [name for name in names if not re.fullmatch(server.name_pattern, name)]
+    if expected is not None:
+        strange += [name for name in names if name not in expected and name not in strange]
+    if strange or len(set(names)) < len(names):
+        raise InputError(
+            "E_SUBMISSION_NAME",
+            "names that the server does not know, or twice",
+            where=path,
+            found=", ".join((strange or names)[:5]),
+            expected=server.name_pattern,
+        )
+    count = server.images if expected is None else len(expected)
+    if len(names) != count:
+        missing = sorted(set(expected or ()) - set(names))
+        raise InputError(
+            "E_SUBMISSION_COUNT",
+            "the archive has not one file for each test image",
+            where=path,
+            found=f"{len(names)}" + (f", missing {', '.join(missing[:5])}" if missing else ""),
+            expected=count,
+        )

@@ -1,0 +1,55 @@
+"""The paper's recipes and protocols scaled down to generated street scenes and two CPU cores.
+
+Same rows, same structure, same rules; fewer steps, smaller crops, tiny encoders. Numbers of this scale compare with one
+another (does pre-training help? which decoder is ahead?) and never with the paper's.
+"""
+
+import math
+from dataclasses import replace
+
+from setr.config import MiniatureConfig
+from setr.errors import InputError
+from setr.paper.protocols import NUM_CLASSES, Protocol
+from setr.paper.recipes import Recipe
+
+DATASET = "scenes"  # stands for every data set of the tables
+
+
+def miniature_recipe(recipe: Recipe, schedule: str, config: MiniatureConfig) -> Recipe:
+    """Returns the recipe with the miniature's iterations, batch, crop and learning-rate scale.
+
+    Raises InputError if `schedule` has no number of iterations in params.yaml.
+    """
+    if schedule not in config.iterations:
+        raise InputError(
+            "E_CONFIG",
+            "miniature.iterations lacks a schedule",
+            found=", ".join(config.iterations),
+            expected=schedule,
+            remedy=f"add {schedule} to miniature.iterations in params.yaml",
+        )
+    iterations = config.iterations[schedule]
+    return replace(
+        recipe,
+        iterations=iterations,
+        batch_size=config.batch_size,
+        crop_size=config.crop_size,
+        base_size=None,
+        base_lr=recipe.base_lr * config.base_lr_multiplier,
+        head_lr_multiplier=config.head_lr_multiplier if recipe.head_lr_multiplier != 1 else 1.0,
+        min_lr=config.min_lr,
+        evaluate_every=math.ceil(iterations / config.evaluations),
+        checkpoint_every=math.ceil(iterations / config.checkpoints),
+    )
+
+
+def miniature_protocol(protocol: Protocol, config: MiniatureConfig) -> Protocol:
+    """Returns the protocol on images of their own size, with windows of the miniature's crop at the paper's overlap."""
+    height, width = config.crop_size
+    return replace(
+        protocol,
+        resize=None,
+        window=(height, width),
+        stride=(max(1, height * 2 // 3), max(1, width * 2 // 3)),
+        num_classes=NUM_CLASSES[DATASET],
+    )

@@ -1,0 +1,279 @@
+"""The chain from a cell of a table to the bytes its number came from; a link that is missing is named, not skipped."""
+
+import hashlib
+import json
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from setr.errors import SetrError
+from setr.paper.cells import Cell, find_cell
+from setr.paper.experiment import canonical_json
+from setr.reporting.layouts import number, ours
+from setr.reporting.results import Result, hash_of
+from setr.reporting.tables import CellReport, build_table, scales_of, score_name
+from setr.reporting.versions import protocol_digest
+
+PARENT_TAG = "mlflow.parentRunId"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One link of a chain: what it is, its value, and what is wrong with it, if anything."""
+
+    name: str
+    value: str
+    broken: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Everything between one number and its bytes, for one experiment behind the cell."""
+
+    cell: Cell
+    links: tuple[Link, ...]
+    result: Result | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Returns whether no link is broken."""
+        return not any(link.broken for link in self.links)
+
+
+def trace(key: str, results: Sequence[Result], *, scale: str = "") -> list[Chain]:
+    """Returns the chains of a cell, one for each experiment (seed) that its number is the mean of.
+
+    Without `scale` the first that results have (paper before miniature) counts. A cell without a number has one chain
+    that ends where the reason is. Raises InputError for an unknown cell.
+    """
+    cell = find_cell(key)
+    report = build_table(cell.table, results, scale=scale or scales_of(results)[0])
+    found = next(one for one in report.cells if one.cell.key == key)
+    if found.measured is None:
+        reason = "" if cell.quoted else f"{found.verdict}: {found.detail}"
+        return [Chain(cell, (_paper_link(found, report.scale), Link("score", ours(found) or "quoted", reason)))]
+    head = _paper_link(found, report.scale)
+    return [Chain(cell, (head, *links(cell, result)), result) for result in found.measured.results]
+
+
+def _paper_link(report: CellReport, scale: str) -> Link:
+    printed = "prints no value" if report.cell.paper is None else f"prints {number(report.cell.paper)}"
+    own = f"; ours at {scale} scale {ours(report)}, {report.verdict}" if report.measured else ""
+    return Link("cell", f"{report.cell.key} ({report.cell.label}): the paper {printed}{own}")
+
+
+def links(cell: Cell | None, result: Result) -> tuple[Link, ...]:
+    """Returns the links from a result's scores down to the commands that make it again."""
+    return (
+        *_score_links(cell, result),
+        _run_link(result),
+        *_code_links(result),
+        _configuration_link(result),
+        _needed("data manifest", str(result.of("manifest")), "no hash of the training data was recorded"),
+        _weights_link(result),
+        *_checkpoint_links(result),
+        *_command_links(cell, result),
+    )
+
+
+def _score_links(cell: Cell | None, result: Result) -> list[Link]:
+    names = [score_name(cell)] if cell else sorted(result.scores)
+    found = []
+    for name in names or [""]:
+        values = ", ".join(
+            f"{metric} {number(value)}"
+            for metric in ("mIoU", "pixel_accuracy", "mean_accuracy")
+            if (value := result.score(name, metric)) is not None
+        )
+        missing = "" if values else f"no finite score under protocol {name}" if name else "not scored"
+        found.append(Link(f"score {name}".strip(), values, missing))
+        if values:
+            found.append(_protocol_link(name, result))
+    return found
+
+
+def _protocol_link(name: str, result: Result) -> Link:
+    record, digest = result.scores[name].get("protocol"), protocol_digest(result, name)
+    if not isinstance(record, Mapping):
+        return Link(f"protocol {name}", digest, "the protocol itself was not recorded")
+    broken = "" if digest == hash_of(record) else f"its hash is {hash_of(record)[:12]}, recorded was {digest[:12]}"
+    return Link(f"protocol {name}", f"{digest[:12]} {canonical_json(record)}", broken)
+
+
+def _run_link(result: Result) -> Link:
+    broken = "" if result.run_id else "no tracked run is known for this identity"
+    return Link("run", result.run_id, broken, result.run_url)
+
+
+def _code_links(result: Result) -> list[Link]:
+    commit, dirty = result.tag("commit"), result.tag("dirty")
+    known = commit not in ("", "unknown")
+    found = [Link("commit", commit, "" if known else "the commit was not recorded")]
+    parent = result.tags.get(PARENT_TAG, "")
+    if dirty == "true":
+        kept = result.tag("diff") or (f"code.diff of run {parent}" if parent else "")
+        broken = "" if kept else "the code was changed after the commit, and the change was not kept"
+        found.append(Link("diff", kept, broken))
+    elif dirty == "false":
+        found.append(Link("diff", "none: the commit is the code"))
+    else:
+        found.append(Link("diff", "", "whether the code was changed after the commit was not recorded"))
+    code = str(result.of("code"))
+    return [*found, _needed("code hash", code, "the hash of the code that trained it was not recorded")]
+
+
+def _configuration_link(result: Result) -> Link:
+    found = hash_of(result.experiment)
+    broken = "" if found == result.identity else f"identity {result.short} is not the hash of the configuration"
+    words = " ".join(f"{name}={result.of(name)}" for name in ("dataset", "variant", "schedule", "scale", "seed"))
+    return Link("configuration", f"{words}, identity {result.identity}", broken)
+
+
+def _weights_link(result: Result) -> Link:
+    weights = str(result.of("weights"))
+    return Link("weights", weights or "none: random initialisation")
+
+
+def _checkpoint_links(result: Result) -> list[Link]:
+    recorded = result.checkpoint_sha256 or result.tag("checkpoint")
+    found = [_needed("checkpoint SHA-256", recorded, "no hash of the checkpoint was recorded")]
+    tagged = result.tag("checkpoint")
+    if tagged and result.checkpoint_sha256 and tagged != result.checkpoint_sha256:
+        broken = f"the run says {tagged[:12]}, the record {result.checkpoint_sha256[:12]}"
+        found = [Link("checkpoint SHA-256", recorded, broken)]
+    place = result.checkpoint
+    if place is None:
+        return [*found, Link("checkpoint", "", "where the checkpoint lies is not known")]
+    gone = "" if "://" in place or Path(place).is_dir() else "the folder is not there"
+    return [*found, Link("checkpoint", place, gone)]
+
+
+def _command_links(cell: Cell | None, result: Result) -> list[Link]:
+    train, score = train_command(result), score_command(result, score_name(cell) if cell else "")
+    lost = "no cell or data set from which the command follows"
+    return [_needed("train again", train, lost), _needed("score again", score, "no checkpoint to score")]
+
+
+def train_command(result: Result) -> str:
+    """Returns the command that trains the experiment again, "" if it does not follow from what is recorded."""
+    if result.tag("train"):
+        return result.tag("train")
+    if not result.of("variant"):
+        return ""
+    words = ["python", "pipelines/train.py"]
+    if result.cells:
+        words += [f"cell={result.cells[0]}"]
+    else:
+        words += [f"variant={result.of('variant')}", f"data.name={result.of('dataset')}"]
+    words += [f"sweep.scale={result.of('scale')}", f"seed={result.of('seed')}"]
+    flavour = result.of("recipe", {}).get("flavour", "authors")
+    if flavour != "authors":
+        words.append(f"sweep.flavour={flavour}")
+    return shlex.join(words)
+
+
+def score_command(result: Result, protocol: str = "") -> str:
+    """Returns the command that scores the checkpoint again, "" if no checkpoint is known."""
+    if result.tag("score"):
+        return result.tag("score")
+    if not result.checkpoint:
+        return ""
+    words = ["python", "pipelines/evaluate.py", f"checkpoint={result.checkpoint}", f"data.name={result.of('dataset')}"]
+    return shlex.join([*words, f"protocol={protocol}"] if protocol else words)
+
+
+def verify(
+    result: Result,
+    *,
+    shards: Path | None = None,
+    weights: Sequence[Path] = (),
+    rescore: Callable[[Result], Sequence[tuple[str, float, float]]] | None = None,
+) -> list[Link]:
+    """Returns links that say whether the bytes are still what they were: every file is read and hashed again.
+
+    `shards` is the folder of the training split, `weights` the files the encoder started from. `rescore` scores some
+    images again and returns (image, recorded mIoU, mIoU now).
+    """
+    found = [_verified("checkpoint bytes", lambda: _checkpoint_now(result), result.checkpoint_sha256)]
+    if shards is not None:
+        found.append(_verified("data bytes", lambda: _shards_now(shards), str(result.of("manifest"))))
+    if weights or result.of("weights"):
+        expected = str(result.of("weights"))
+        found.append(_verified("weights bytes", lambda: "+".join(_file_sha256(path) for path in weights), expected))
+    if rescore is not None:
+        found += [
+            Link(f"score of {image}", f"{now:.4f}", "" if abs(now - before) < 1e-4 else f"recorded was {before:.4f}")
+            for image, before, now in rescore(result)
+        ]
+    return found
+
+
+def _verified(name: str, hash_now: Callable[[], str], expected: str) -> Link:
+    try:
+        found = hash_now()
+    except (SetrError, OSError) as error:
+        return Link(name, "", str(error))
+    if not expected:
+        return Link(name, found, "no hash was recorded to compare with")
+    return Link(name, found, "" if found == expected else f"recorded was {expected}")
+
+
+def _checkpoint_now(result: Result) -> str:
+    # Imported here: a report needs no torch, only this check of a checkpoint's tensors does.
+    from setr.training.checkpoint import load
+
+    return load(Path(result.checkpoint or "")).info.sha256
+
+
+def _shards_now(folder: Path) -> str:
+    """Returns the hash of a manifest after every shard file was hashed against it."""
+    from setr.data.manifest import read_manifest
+
+    manifest, sha256 = read_manifest(folder)
+    for entry in manifest.shards:
+        if (found := _file_sha256(folder / entry.file)) != entry.sha256:
+            raise OSError(f"{folder / entry.file} has SHA-256 {found}, the manifest says {entry.sha256}")
+    return sha256
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def as_text(chains: Sequence[Chain]) -> str:
+    """Returns chains for a terminal, one line for each link, broken ones marked."""
+    lines = []
+    for chain in chains:
+        for link in chain.links:
+            broken = f"{'  ' if link.value else ''}BROKEN: {link.broken}" if link.broken else ""
+            lines.append(f"{link.name:<20}{_one_line(link.value)}{broken}")
+            if link.url:
+                lines.append(f"{'':<20}{_one_line(link.url)}")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _needed(name: str, value: str, otherwise: str) -> Link:
+    return Link(name, value, "" if value else otherwise)
+
+
+def _one_line(text: str) -> str:
+    """Returns text that cannot bring control characters into a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
+def as_json(chains: Sequence[Chain]) -> str:
+    """Returns chains as JSON."""
+    records = [
+        {
+            "cell": chain.cell.key,
+            "identity": chain.result.identity if chain.result else None,
+            "whole": chain.whole,
+            "links": [vars(link) for link in chain.links],
+        }
+        for chain in chains
+    ]
+    return json.dumps(records, indent=1, ensure_ascii=False) + "\n"

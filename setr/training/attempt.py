@@ -1,0 +1,344 @@
+"""One attempt at an experiment: what it builds, where it goes on, what it writes down.
+
+    <folder>/identity.json      what this folder trains (setr.training.resume)
+    <folder>/step-00000400/     checkpoints (setr.training.checkpoint)
+    <folder>/evaluations.json   the scores by step
+
+Events go to `context.report` on every rank, in the same order.
+"""
+
+import importlib.metadata
+import json
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from torch import nn
+
+from setr.data.loader import Batch, Loader
+from setr.data.shards import Shards
+from setr.data.transforms import Augmentation
+from setr.errors import InputError
+from setr.paper.experiment import Experiment
+from setr.training import checkpoint
+from setr.training.batch_norm import share_statistics, slow_momentum
+from setr.training.checkpoint import CheckpointInfo
+from setr.training.context import Context, Event
+from setr.training.ema import MovingAverage
+from setr.training.gradients import GradientSum
+from setr.training.lease import exclusive
+from setr.training.loss import class_weights
+from setr.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
+from setr.training.resume import Found, find_checkpoint, load_model, read_json
+from setr.training.step import StepResult, TrainingModule, seed_step, train_step
+from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Limits, Sections, watched
+
+EVALUATIONS = "evaluations.json"
+
+Evaluate = Callable[[nn.Module], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended."""
+
+    scores: dict[str, Any]  # of the last evaluation
+    step: int
+    checkpoint: CheckpointInfo
+    seconds: dict[str, float]  # this attempt's, by section: setup, data, step, checkpoint, evaluation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a training runs here: none of it belongs to the experiment."""
+
+    threads: int = 2  # of the loader
+    micro_batch: int | None = None  # images per forward on one rank; None: all
+    keep_last: int = 2  # checkpoints, and the best
+    background_save: bool = True
+    allow_drift: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+class Attempt:
+    """Holds what the loop's lines work on; a context manager."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        *,
+        model: nn.Module,
+        shards: Shards,
+        folder: Path,
+        context: Context,
+        settings: Settings,
+    ) -> None:
+        """Take hold of the parts; `model` is trained in place."""
+        self.experiment, self.recipe, self.context, self.settings = experiment, experiment.recipe, context, settings
+        self.folder, self.shards, self.model = folder, shards, model
+        self.sections = Sections()
+        self.writer = checkpoint.Writer(folder, background=settings.background_save)
+        self.environment = {
+            **{name: importlib.metadata.version(name) for name in ("torch", "timm")},
+            **context.versions,
+        }
+        self.saved: CheckpointInfo | None = None  # the newest that is on disk
+        self.pending: int | None = None  # step of the checkpoint being written
+        self.evaluations: dict[int, dict[str, Any]] = {}
+        self.unlabelled = 0  # batches without a label so far
+        self._exit = ExitStack()
+        self._logged = (0, 0.0)  # step and working seconds at the last log
+
+    def __enter__(self) -> "Attempt":
+        """Takes the folder for this process alone and starts the watchdog."""
+        self.context.on_main(lambda: self._exit.enter_context(exclusive(self.folder)))
+        hang = watched(
+            self.sections,
+            self.folder,
+            rank=self.context.rank,
+            limits=self.settings.limits,
+            on_hang=lambda cause: self.report("hang", self.saved.step if self.saved else 0, cause=cause),
+        )
+        self._exit.enter_context(hang)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        """Waits for the checkpoint under way, also when the training failed, and lets go of the folder."""
+        with self._exit:
+            try:
+                self.writer.join()
+            except Exception:
+                if error is None:
+                    raise
+
+    def resume(self) -> int:
+        """Builds the training and returns the finished steps it goes on from: the newest sound checkpoint's, or 0."""
+        manifest, device = self.shards.manifest, self.context.device
+        classes = getattr(self.model, "num_classes", len(manifest.classes))
+        if classes != len(manifest.classes):
+            raise InputError(
+                "E_CLASS_COUNT", "model and data set differ in classes", found=classes, expected=len(manifest.classes)
+            )
+        self.model = share_statistics(self.model.to(device), world_size=self.context.world_size, device=device)
+        self.model.train()
+        weights = class_weights(self.recipe.class_weights, manifest.class_histogram)
+        self.optimizer = build_optimizer(self.model, self.recipe)
+        self.average = MovingAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
+        step = self._restore()
+        self.training = TrainingModule(
+            self.model,
+            self.recipe,
+            ignore_index=manifest.ignore_index,
+            class_weights=None if weights is None else weights.to(device),
+        )
+        self.gradients = GradientSum(self.model.parameters()) if self.context.world_size > 1 else None
+        self.first_step = step
+        share = self.recipe.batch_size // self.context.world_size
+        forward = min(self.settings.micro_batch or share, share)
+        slow_momentum(self.model, passes=-(-share // forward))
+        self.report(
+            "start",
+            step,
+            identity=self.experiment.identity,
+            resumed_from=self.saved.path.name if self.saved else None,
+            world_size=self.context.world_size,
+            device=device,
+            environment=self.environment,
+            host=socket.gethostname(),
+            process=os.getpid(),
+            # Statistics of the whole global batch, unless gradients are accumulated: then of what goes through at once.
+            batch_norm={"images": forward * self.context.world_size, "global_batch": self.recipe.batch_size},
+        )
+        self._logged = (step, 0.0)
+        return step
+
+    def batches(self) -> Iterator[Batch]:
+        """Yields the batches that are left; the wait for each counts as section `data`."""
+        recipe = self.recipe
+        augmentation = Augmentation(
+            crop_size=recipe.crop_size,
+            base_size=recipe.base_size,
+            ratio_range=recipe.ratio_range,
+            cat_max_ratio=recipe.cat_max_ratio,
+            flip_probability=recipe.flip_probability,
+            photometric=recipe.photometric,
+            ignore_index=self.shards.manifest.ignore_index,
+        )
+        loader = Loader(
+            self.shards,
+            augmentation,
+            batch_size=recipe.batch_size,
+            seed=self.experiment.seed,
+            rank=self.context.rank,
+            world_size=self.context.world_size,
+            threads=self.settings.threads,
+            start_step=self.first_step,
+            stop_step=recipe.iterations,
+        )
+        iterator: Any = iter(loader)
+        with closing(iterator):
+            yield from self.sections.waiting(iterator)
+
+    def step(self, batch: Batch, *, stop: bool) -> StepResult:
+        """Returns what one step found, after the update."""
+        with self.sections(STEP):
+            seed_step(self.experiment.seed, batch.step, self.context.rank)
+            self.rate = set_learning_rate(self.optimizer, self.recipe, batch.step)
+            result = train_step(
+                self.training,
+                self.optimizer,
+                batch,
+                context=self.context,
+                gradients=self.gradients,
+                micro_batch=self.settings.micro_batch,
+                stop=stop,
+            )
+            self.unlabelled += result.labelled_pixels == 0
+            if self.average is not None:
+                self.average.update(batch.step)
+        return result
+
+    def log(self, step: int, result: StepResult) -> None:
+        """Reports a step's losses and the speed since the last log, evaluations and checkpoints left out."""
+        working = self.sections.seconds[DATA] + self.sections.seconds[STEP]
+        before, since = self._logged
+        self._logged = (step, working)
+        values: dict[str, Any] = {"loss": result.loss, "loss/main": result.main}
+        values |= {f"loss/auxiliary_{number}": value for number, value in enumerate(result.auxiliary, start=1)}
+        values |= {"learning_rate": self.rate, "gradient_norm": result.gradient_norm}
+        values["images_per_second"] = self.recipe.batch_size * (step - before) / max(working - since, 1e-9)
+        if self.unlabelled:
+            values["unlabelled_batches"] = self.unlabelled
+        self.report("metrics", step, **values)
+
+    def save(self, step: int) -> None:
+        """Starts to write the checkpoint of `step`; the one before is on disk and reported when this returns."""
+        with self.sections(CHECKPOINT):
+            self._await_checkpoint()
+            if self.context.is_main:
+                tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
+                if self.average is not None:
+                    tensors["ema"] = self.average.averages
+                state = {**self._origin(), "world_size": self.context.world_size, "unlabelled": self.unlabelled}
+                self.writer.save(step, tensors, state)
+            self.pending = step
+
+    def settle(self) -> None:
+        """Waits until the checkpoint under way is on disk, and reports it."""
+        with self.sections(CHECKPOINT):
+            self._await_checkpoint()
+
+    def evaluate(self, step: int, evaluate: Evaluate) -> None:
+        """Scores the model, or its moving average, and reports; the step's checkpoint is on disk before."""
+        self.settle()
+        with self.sections(EVALUATION):
+            self.model.eval()
+            with self.average.applied() if self.average is not None else nullcontext():
+                scores = evaluate(self.model)
+            self.model.train()
+        # Through JSON: what is kept is what is reported, and NaN is none of JSON's numbers.
+        self.evaluations[step] = json.loads(json.dumps(scores), parse_constant=lambda _: None)
+        if self.context.is_main:
+            record = {str(at): found for at, found in self.evaluations.items()}
+            checkpoint.write_json(self.folder / EVALUATIONS, record)
+            self._prune()
+        self._report_evaluation(step)
+
+    def evaluate_if_owed(self, step: int, evaluate: Evaluate) -> None:
+        """Makes up for an evaluation that a kill prevented; a finished training reports its last one again."""
+        finished = step == self.recipe.iterations
+        due = step > 0 and (finished or step % self.recipe.evaluate_every == 0)
+        if due and step not in self.evaluations:
+            self.evaluate(step, evaluate)
+        elif finished:
+            self._report_evaluation(step)
+
+    def finish(self, step: int) -> Outcome:
+        """Returns how the training ended; the model then holds what is to be scored."""
+        self.settle()
+        if self.average is not None:
+            self.average.copy_to_model()
+        self.model.eval()
+        assert self.saved is not None
+        return Outcome(self.evaluations[step], step, self.saved, self.sections.totals())
+
+    def report(self, event: str, step: int, **values: Any) -> None:
+        """Gives an event to whoever follows this training."""
+        record: Event = {"event": event, "step": step, "time": time.time(), **values}
+        self.context.report(record)
+
+    def _report_evaluation(self, step: int) -> None:
+        self.report("evaluation", step, **self.evaluations[step], final=step == self.recipe.iterations)
+
+    def _await_checkpoint(self) -> None:
+        if self.pending is None:
+            return
+        self.pending = None
+        written = self.context.on_main(self._join_writer)
+        self.saved = CheckpointInfo(Path(written["path"]), written["step"], written["sha256"])
+        self.report("checkpoint", **{**written, "path": self.saved.path.name})
+
+    def _join_writer(self) -> dict[str, Any]:
+        info = self.writer.join()
+        assert info is not None
+        self._prune()
+        seconds = round(self.writer.seconds, 3)
+        return {"path": str(info.path), "step": info.step, "sha256": info.sha256, "write_seconds": seconds}
+
+    def _prune(self) -> None:
+        ranked = [(found.get("mIoU") or 0.0, step) for step, found in self.evaluations.items()]
+        best = [max(ranked)[1]] if ranked else []
+        checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best)
+
+    def _restore(self) -> int:
+        """Restores the newest sound checkpoint on all ranks; returns its step, 0 if there is none."""
+        found: Found | None = None
+
+        def choose() -> dict[str, Any]:
+            nonlocal found
+            found = find_checkpoint(
+                self.folder,
+                self._origin(),
+                last_step=self.recipe.iterations,
+                allow_drift=self.settings.allow_drift,
+            )
+            return {"info": found.info, "state": found.state, "notes": found.notes, "evaluations": self._kept_scores()}
+
+        chosen = self.context.on_main(choose)
+        for event, values in chosen["notes"]:
+            self.report(event, 0, **values)
+        self.evaluations = {int(step): scores for step, scores in chosen["evaluations"].items()}
+        kept = found.tensors if found else {}
+        if chosen["info"] is None:
+            # The ranks start from rank 0's weights, whatever each of them was given.
+            own = self.model.state_dict() if self.context.is_main else None
+            load_model(self.model, self.context.broadcast_tensors(own), self.folder)
+            return 0
+        info, state = chosen["info"], chosen["state"]
+        self.saved = CheckpointInfo(Path(info["path"]), info["step"], info["sha256"])
+        self.unlabelled = state["unlabelled"]
+        model, optimizer, average = (
+            self.context.broadcast_tensors(kept.get(name, {}) if self.context.is_main else None)
+            for name in ("model", "optimizer", "ema")
+        )
+        load_model(self.model, model, self.saved.path)
+        load_optimizer_tensors(self.optimizer, optimizer)
+        if self.average is not None:
+            self.average.load(average)
+        return self.saved.step
+
+    def _origin(self) -> dict[str, Any]:
+        return {
+            "identity": self.experiment.identity,
+            "experiment": self.experiment.as_dict(),
+            "environment": self.environment,
+        }
+
+    def _kept_scores(self) -> dict[str, Any]:
+        return read_json(self.folder / EVALUATIONS) or {}

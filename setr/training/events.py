@@ -1,0 +1,88 @@
+"""The record of an experiment: one append-only file of JSON lines, written by the training and read by everybody else.
+
+It is the ledger (what was done, by which attempt) and the spool (metrics that still have to reach the tracking server)
+at once, so there is no second copy that could disagree.
+"""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+def append_event(path: Path, event: Event) -> None:
+    """Appends one event as one line; a line that a killed process left unfinished is closed first."""
+    line = json.dumps({"time": round(time.time(), 3), **_finite(event)}, sort_keys=True) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+b") as file:
+        if file.tell() > 0:
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                line = "\n" + line
+        # One write of a whole line: readers see all of it or none.
+        file.write(line.encode())
+
+
+def read_events(path: Path) -> list[Event]:
+    """Returns all whole events of the file, in order; an unfinished or damaged line is passed over."""
+    return list(EventReader(path))
+
+
+class EventReader:
+    """Iterates over the events that came since the last call, so that a file can be followed while it grows."""
+
+    def __init__(self, path: Path) -> None:
+        """Start at the beginning of `path`, which need not exist yet."""
+        self.path = path
+        self.offset = 0
+
+    def __iter__(self) -> Iterator[Event]:
+        """Yields each new whole event."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                data = file.read()
+        except FileNotFoundError:
+            return
+        end = data.rfind(b"\n") + 1
+        self.offset += end
+        for line in data[:end].splitlines():
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict) and "event" in event:
+                yield event
+
+
+def curves(events: list[Event]) -> dict[str, list[tuple[int, float, float]]]:
+    """Returns {metric: [(step, value, time)]}; a step that was repeated after a kill counts once, as first recorded."""
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for event in events:
+        if event["event"] not in ("metrics", "evaluation"):
+            continue
+        prefix = "val/" if event["event"] == "evaluation" else ""
+        for name, value in event.items():
+            if name in ("event", "step", "time") or isinstance(value, bool) or not isinstance(value, int | float):
+                continue
+            found.setdefault(prefix + name, {}).setdefault(int(event["step"]), (float(value), float(event["time"])))
+    return {
+        name: [(step, value, seconds) for step, (value, seconds) in sorted(points.items())]
+        for name, points in sorted(found.items())
+    }
+
+
+def _finite(value: Any) -> Any:
+    """Returns `value` with NaN and infinities as None: JSON has neither."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {str(key): _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

@@ -1,0 +1,71 @@
+"""The training loop: step, log, save, evaluate, report. It knows its context and no engine."""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from setr.data.shards import Shards
+from setr.paper.experiment import Experiment
+from setr.training.attempt import Attempt, Evaluate, Outcome, Settings
+from setr.training.context import Context, Stopped
+from setr.training.watchdog import Limits
+
+__all__ = ["Outcome", "Stopped", "train"]
+
+StopSource = threading.Event | Callable[[], bool]
+
+
+def train(
+    experiment: Experiment,
+    *,
+    model: nn.Module,
+    shards: Shards,
+    evaluate: Evaluate,
+    folder: Path,
+    context: Context,
+    threads: int = 2,
+    micro_batch: int | None = None,
+    log_every: int = 10,
+    keep_last: int = 2,
+    background_save: bool = True,
+    should_stop: StopSource | None = None,
+    allow_drift: bool = False,
+    limits: Limits | None = None,
+) -> Outcome:
+    """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
+
+    Goes on from the newest sound checkpoint in `folder`, as if nothing had happened: on a CPU with as many ranks, to
+    the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
+    ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps.
+
+    Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
+    what a user can mend; EnvironmentFailure when the disk refuses.
+    """
+    recipe = experiment.recipe
+    settings = Settings(threads, micro_batch, keep_last, background_save, allow_drift, limits or Limits())
+    with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
+        step = attempt.resume()
+        attempt.evaluate_if_owed(step, evaluate)
+        for batch in attempt.batches():
+            result = attempt.step(batch, stop=_asked(should_stop))
+            step = batch.step + 1
+            last = step == recipe.iterations
+            evaluation_due = last or step % recipe.evaluate_every == 0
+            if last or step % log_every == 0:
+                attempt.log(step, result)
+            if evaluation_due or result.stop or step % recipe.checkpoint_every == 0:
+                attempt.save(step)
+            if result.stop:
+                attempt.settle()
+                raise Stopped(step, getattr(should_stop, "exit_status", 143))
+            if evaluation_due:
+                attempt.evaluate(step, evaluate)
+        return attempt.finish(step)
+
+
+def _asked(should_stop: StopSource | None) -> bool:
+    if should_stop is None:
+        return False
+    return should_stop.is_set() if isinstance(should_stop, threading.Event) else bool(should_stop())

@@ -1,0 +1,135 @@
+"""Optimiser, parameter groups and the poly learning rate, as the recipe has them."""
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from setr.errors import InputError
+from setr.paper.recipes import Recipe
+
+HEAD_PREFIXES = ("decode_head.", "auxiliary_heads.")  # not the MLA neck: it trains at the encoder's rate
+_TABLES = ("encoder.pos_embed", "encoder.cls_token", "encoder.dist_token", "encoder.reg_token")
+
+
+def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Returns SGD with momentum or AdamW over `parameter_groups`, the fused kernels where the device has them.
+
+    Each group carries `names` (its parameters' names, in order) and `lr_multiplier`.
+    """
+    groups = parameter_groups(model, recipe)
+    devices = {parameter.device.type for group in groups for parameter in group["params"]}
+    fused = devices <= {"cpu", "cuda"}
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.base_lr, weight_decay=recipe.weight_decay, fused=fused)
+    return torch.optim.SGD(
+        groups, lr=recipe.base_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
+    )
+
+
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Returns the trainable parameters, grouped by learning-rate multiplier and weight decay, in the model's order.
+
+    Heads train at `head_lr_multiplier`. With `layer_decay` d below 1, encoder block i of n trains at d**(n - i) and
+    what comes before the blocks at d**(n + 1). AdamW spares norms, biases, position table and class token from weight
+    decay, SGD decays everything, as mmsegmentation's recipes for the two do.
+    """
+    depth = 1 + max((_block(name) for name, _ in model.named_parameters()), default=-1)
+    grouped: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = defaultdict(list)
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        spared = recipe.optimizer == "adamw" and (parameter.ndim <= 1 or name in _TABLES)
+        decay = 0.0 if spared else recipe.weight_decay
+        grouped[_multiplier(name, depth, recipe), decay].append((name, parameter))
+    if not grouped:
+        raise InputError("E_MODEL", "no trainable parameter", remedy="unfreeze some of the model")
+    return [
+        {
+            "params": [parameter for _, parameter in members],
+            "names": [name for name, _ in members],
+            "lr_multiplier": multiplier,
+            "weight_decay": decay,
+            "lr": learning_rate(recipe, 0, multiplier=multiplier),
+        }
+        for (multiplier, decay), members in grouped.items()
+    ]
+
+
+def learning_rate(recipe: Recipe, step: int, *, multiplier: float = 1.0) -> float:
+    """Returns the learning rate of the update that follows `step` finished ones, for a group's multiplier.
+
+    Poly: (base - min) * (1 - step / end)**power + min, every group with its own base and the same min (mmcv's and
+    mmengine's rule); a group whose base is below min stays at its base. `poly_end` names `end`: the iterations, or
+    one less, so that the last update runs at exactly min. Warm-up multiplies by (step + 1) / warmup_steps.
+    """
+    base = recipe.base_lr * multiplier
+    lowest = min(recipe.min_lr, base)
+    end = recipe.iterations - (1 if recipe.poly_end == "iterations_minus_one" else 0)
+    left = max(0.0, 1.0 - step / max(1, end))
+    value = (base - lowest) * left**recipe.poly_power + lowest
+    return value * min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else value
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: int) -> float:
+    """Sets every group's rate for the update that follows `step` finished ones; returns the encoder's."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate(recipe, step, multiplier=group["lr_multiplier"])
+    return learning_rate(recipe, step)
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Returns the optimiser's state as {"<state>/<parameter's name>": tensor}, e.g. momentum_buffer/decode_head.x."""
+    return {
+        f"{key}/{name}": value
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if isinstance(value, Tensor)
+    }
+
+
+def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what optimizer_tensors returned; parameters are found by name, so groups may differ.
+
+    Raises InputError for tensors of parameters that the model does not have, or of another shape.
+    """
+    by_name = {
+        name: parameter
+        for group in optimizer.param_groups
+        for name, parameter in zip(group["names"], group["params"], strict=True)
+    }
+    optimizer.state.clear()
+    for entry, value in tensors.items():
+        key, _, name = entry.partition("/")
+        parameter = by_name.get(name)
+        if parameter is None or (value.ndim and value.shape != parameter.shape):
+            raise InputError(
+                "E_CHECKPOINT_KEYS",
+                "the optimiser's state is of another model",
+                where=entry,
+                found=tuple(value.shape),
+                expected="no such parameter" if parameter is None else tuple(parameter.shape),
+            )
+        optimizer.state[parameter][key] = value.to(parameter.device).clone()
+
+
+def _multiplier(name: str, depth: int, recipe: Recipe) -> float:
+    if name.startswith(HEAD_PREFIXES):
+        return recipe.head_lr_multiplier
+    if recipe.layer_decay == 1.0 or not name.startswith("encoder."):
+        return 1.0
+    block = _block(name)
+    if block >= 0:
+        return recipe.layer_decay ** (depth - block)
+    # A final norm stands after the blocks, everything else of the encoder before them.
+    return 1.0 if name.startswith("encoder.norm.") else recipe.layer_decay ** (depth + 1)
+
+
+def _block(name: str) -> int:
+    """Returns the 0-based encoder block of a parameter, -1 for one outside the blocks."""
+    match = re.match(r"encoder\.blocks\.(\d+)\.", name)
+    return int(match[1]) if match else -1

@@ -1,0 +1,126 @@
+"""What a folder trains, and which checkpoint in it a training may go on from.
+
+<folder>/identity.json   identity, experiment and library versions, written when a training starts there
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from setr.errors import InputError
+from setr.training import checkpoint
+
+IDENTITY = "identity.json"
+
+Note = tuple[str, dict[str, Any]]  # an event and its values
+
+
+@dataclass(frozen=True)
+class Found:
+    """The checkpoint to go on from (`info` None: there is none), and what there is to report about the search."""
+
+    info: dict[str, Any] | None  # path, step, sha256
+    tensors: dict[str, dict[str, Tensor]]
+    state: dict[str, Any]
+    notes: list[Note]
+
+
+def find_checkpoint(folder: Path, origin: Mapping[str, Any], *, last_step: int, allow_drift: bool) -> Found:
+    """Returns the newest sound checkpoint in `folder` of the training that `origin` describes.
+
+    `origin` holds identity, experiment and environment. Raises InputError with the differences if the folder trains
+    something else or was trained by other versions, unless `allow_drift`.
+    """
+    notes: list[Note] = []
+    identities = _agree(folder, origin, last_step, allow_drift, notes)
+
+    def damaged(path: Path, reason: str) -> None:
+        notes.append(("checkpoint_damaged", {"path": path.name, "reason": reason}))
+
+    found = checkpoint.load_latest(folder, identities, on_damaged=damaged)
+    if found is None:
+        return Found(None, {}, {}, notes)
+    info = {"path": str(found.info.path), "step": found.info.step, "sha256": found.info.sha256}
+    return Found(info, found.tensors, found.state, notes)
+
+
+def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """Returns "key: before -> after" for each value of experiment and environment that differs."""
+    parts = ("experiment", "environment")
+    old, new = (_flat({part: record.get(part, {}) for part in parts}) for record in (before, after))
+    return [
+        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Loads a checkpoint's model; raises InputError that names the first tensor of another name or shape."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    different = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
+    if different:
+        name = different[0]
+        raise InputError(
+            "E_CHECKPOINT_KEYS",
+            f"the checkpoint is of another model ({len(different)} tensors differ)",
+            where=f"{path}, {name}",
+            found=found.get(name, "missing"),
+            expected=wanted.get(name, "no such tensor"),
+        )
+    model.load_state_dict(dict(tensors))
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns the JSON object in a file, None if there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _agree(folder: Path, origin: Mapping[str, Any], last_step: int, allow_drift: bool, notes: list[Note]) -> list[str]:
+    """Returns the identities whose checkpoints are this training's, and writes down what the folder trains."""
+    kept = read_json(folder / IDENTITY) or _newest_origin(folder)
+    if kept is None:
+        checkpoint.write_json(folder / IDENTITY, {**origin, "identities": [origin["identity"]]})
+        return [origin["identity"]]
+    different = differences(kept, origin)
+    if kept["identity"] == origin["identity"] and checkpoint.latest_step(folder) == last_step:
+        different = []  # finished: other versions have nothing left to compute
+    if different and checkpoint.steps(folder) and not allow_drift:
+        raise InputError(
+            "E_DRIFT",
+            "this folder holds a training of another kind",
+            where=folder,
+            found="; ".join(different),
+            remedy="use another folder, or insist with --allow-drift",
+        )
+    identities = sorted({*kept.get("identities", [kept["identity"]]), origin["identity"]})
+    if different:
+        notes.append(("drift", {"differences": different}))
+        checkpoint.write_json(folder / IDENTITY, {**origin, "identities": identities})
+    return identities
+
+
+def _newest_origin(folder: Path) -> dict[str, Any] | None:
+    """Returns what the newest checkpoint says that it is of, for a folder that lost its identity.json."""
+    found = checkpoint.steps(folder)
+    state = read_json(found[-1] / "state.json") if found else None
+    return state if state and {"identity", "experiment"} <= state.keys() else None
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat

@@ -1,0 +1,145 @@
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from setr.errors import InputError
+from setr.paper.cells import find_cell
+from setr.reporting.results import Result
+from setr.reporting.trace import as_json, as_text, score_command, trace, train_command, verify
+from setr.training.checkpoint import save
+
+Make = Callable[..., Result]
+PUP = [find_cell("table2/setr-pup/80k")]
+NAMES = [
+    "cell",
+    "score ss",
+    "protocol ss",
+    "run",
+    "commit",
+    "diff",
+    "code hash",
+    "configuration",
+    "data manifest",
+    "weights",
+    "checkpoint SHA-256",
+    "checkpoint",
+    "train again",
+    "score again",
+]
+
+
+def test_whole_chain_in_order(result_of: Make, tmp_path: Path) -> None:
+    made = result_of(PUP, checkpoint=str(tmp_path))
+    (chain,) = trace("table2/setr-pup/80k", [made])
+    assert [link.name for link in chain.links] == NAMES
+    assert chain.whole
+    assert "79.34" in chain.links[0].value
+    assert made.identity in as_text([chain])
+    assert json.loads(as_json([chain]))[0]["whole"] is True
+
+
+def test_one_chain_for_each_seed(result_of: Make) -> None:
+    chains = trace("table2/setr-pup/80k", [result_of(PUP, seed=seed) for seed in range(3)])
+    assert [chain.result.of("seed") for chain in chains if chain.result] == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("change", "link", "words"),
+    [
+        ({"run_id": ""}, "run", "no tracked run"),
+        ({"tags": {"git.dirty": "false"}}, "commit", "not recorded"),
+        ({"tags": {"git.commit": "unknown", "git.dirty": "unknown"}}, "diff", "not recorded"),
+        ({"tags": {"git.commit": "a", "git.dirty": "true"}}, "diff", "was not kept"),
+        ({"identity": "0" * 64}, "configuration", "is not the hash"),
+        ({"checkpoint": "/nowhere"}, "checkpoint", "not there"),
+        ({"checkpoint": None}, "checkpoint", "not known"),
+        ({"checkpoint_sha256": ""}, "checkpoint SHA-256", "no hash"),
+        ({"tags": {"setr.checkpoint": "b" * 64}}, "checkpoint SHA-256", "the run says bbbbbbbbbbbb"),
+    ],
+)
+def test_broken_link_is_named(result_of: Make, tmp_path: Path, change: dict, link: str, words: str) -> None:
+    made = dataclasses.replace(result_of(PUP, checkpoint=str(tmp_path)), **change)
+    (chain,) = trace("table2/setr-pup/80k", [made])
+    found = next(one for one in chain.links if one.name == link)
+    assert words in found.broken
+    assert not chain.whole
+    assert f"BROKEN: {found.broken}" in as_text([chain])
+
+
+def test_protocol_that_is_not_its_hash_is_named(result_of: Make) -> None:
+    made = result_of(PUP)
+    changed = {**made.scores["ss"], "protocol": {**made.scores["ss"]["protocol"], "flip": True}}
+    (chain,) = trace("table2/setr-pup/80k", [dataclasses.replace(made, scores={"ss": changed})])
+    assert "its hash is" in next(one for one in chain.links if one.name == "protocol ss").broken
+
+
+def test_kept_diff_of_the_parent_run_is_named(result_of: Make) -> None:
+    tags = {"git.commit": "a", "git.dirty": "true", "mlflow.parentRunId": "p1"}
+    (chain,) = trace("table2/setr-pup/80k", [result_of(PUP, tags=tags)])
+    assert next(one for one in chain.links if one.name == "diff").value == "code.diff of run p1"
+
+
+def test_cell_without_a_number_ends_with_the_reason(result_of: Make) -> None:
+    (chain,) = trace("table2/setr-pup/80k", [])
+    assert "not run" in chain.links[-1].broken
+    (chain,) = trace("table2/setr-pup/80k", [result_of(PUP, finished=False)])
+    assert "unfinished: at step" in chain.links[-1].broken
+    (chain,) = trace("table6/pspnet/quoted", [])
+    assert chain.whole
+    with pytest.raises(InputError, match="did you mean table2/setr-pup/80k"):
+        trace("table2/setr-pub/80k", [])
+
+
+def test_control_characters_do_not_reach_the_terminal(result_of: Make) -> None:
+    text = as_text(trace("table2/setr-pup/80k", [result_of(PUP, run_id="a\n\x1b[31mred")]))
+    assert "\x1b" not in text
+    assert "a ?[31mred" in text
+
+
+def test_commands_are_quoted_for_a_shell(result_of: Make) -> None:
+    made = result_of(PUP, checkpoint="a b/$(rm x)", seed=2)
+    assert train_command(made) == "python pipelines/train.py cell=table2/setr-pup/80k sweep.scale=miniature seed=2"
+    assert "'checkpoint=a b/$(rm x)'" in score_command(made, "ss")
+    assert train_command(dataclasses.replace(made, tags={"setr.train_command": "mine"})) == "mine"
+    assert "variant=setr-pup" in train_command(dataclasses.replace(made, cells=()))
+
+
+@pytest.fixture
+def stored(result_of: Make, tmp_path: Path) -> Result:
+    made = result_of(PUP, experiment={"weights": hashlib.sha256(b"w").hexdigest()})
+    tensors = {"model": {"a": torch.ones(2)}, "optimizer": {"a": torch.zeros(2)}}
+    info = save(tmp_path / "run", 5, tensors, {"identity": made.identity})
+    (tmp_path / "w.safetensors").write_bytes(b"w")
+    return dataclasses.replace(made, checkpoint=str(info.path), checkpoint_sha256=info.sha256)
+
+
+def test_verify_hashes_everything_again(stored: Result, tmp_path: Path) -> None:
+    found = verify(stored, weights=[tmp_path / "w.safetensors"], rescore=lambda _: [("val/1", 50.0, 50.0)])
+    assert [(link.name, link.broken) for link in found] == [
+        ("checkpoint bytes", ""),
+        ("weights bytes", ""),
+        ("score of val/1", ""),
+    ]
+
+
+def test_verify_names_what_changed(stored: Result, tmp_path: Path) -> None:
+    file = Path(stored.checkpoint or "") / "model.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.chmod(0o644)
+    file.write_bytes(bytes(data))
+    (tmp_path / "w.safetensors").write_bytes(b"v")
+    found = verify(
+        stored,
+        shards=tmp_path / "no-data",
+        weights=[tmp_path / "w.safetensors"],
+        rescore=lambda _: [("val/1", 50.0, 49.0)],
+    )
+    assert [bool(link.broken) for link in found] == [True] * 4
+    assert "model.safetensors" in found[0].broken
+    assert "recorded was" in found[2].broken
