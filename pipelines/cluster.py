@@ -7,6 +7,7 @@ go on after a kill: the experiment's folder is.
 
 import logging
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -62,13 +63,19 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     }
     # One thread unless a job asks for more: processes side by side must not fight over the cores.
     environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    options: dict[str, Any] = {} if address else {"include_dashboard": False}
+    runtime: dict[str, Any] = {"env_vars": environment}
+    options: dict[str, Any] = {}
+    if not address:
+        options["include_dashboard"] = False
+        # Ray puts the interpreter's path into a shell command as it is; one with a space would never start a worker.
+        if shlex.quote(sys.executable) != sys.executable:
+            runtime["py_executable"] = shlex.quote(sys.executable)
     try:
         ray.init(
             address=address or None,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            runtime_env={"env_vars": environment},
+            runtime_env=runtime,
             ignore_reinit_error=True,
             **options,
         )

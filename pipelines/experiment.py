@@ -5,6 +5,8 @@ A job is a plain dictionary (it travels to workers); the experiment's folder hol
 
 import dataclasses
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +24,10 @@ from setr.models.segmenter import Segmenter, build_model
 from setr.models.weights import load_pretrained
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
-from setr.training.context import Context
+from setr.training.context import Context, StopRequest
 from setr.training.events import append_event
-from setr.training.loop import Stopped, train
+from setr.training.loop import Outcome, Stopped, train
+from setr.training.resume import IDENTITY, read_json
 
 EXPERIMENT = "experiment.json"
 EVENTS = "events.jsonl"
@@ -33,30 +36,49 @@ PICTURE = "qualitative.png"
 PICTURE_ROWS = 4  # validation images in the picture
 
 
-def run_experiment(job: dict[str, Any], context: Context) -> dict[str, Any]:
-    """Trains and scores one experiment, returns {"status": ...}; a mistake of the user's is recorded, not retried."""
-    events = Path(job["folder"]) / EVENTS
+def let_first_rank_speak() -> None:
+    """Sends what this process prints nowhere if torchrun has started it as another than the first; errors stay."""
+    if os.environ.get("RANK", "0") != "0":
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | None = None) -> dict[str, Any]:
+    """Trains and scores one experiment, returns {"status": ...}; a mistake of the user's is recorded, not retried.
+
+    It saves and leaves when `stop` (None: the job's stop file) asks for it. With another status than finished there is
+    an `exit_status` for the process, and with failed the `cause`.
+    """
+    folder = Path(job["folder"])
 
     def report(event: dict[str, Any]) -> None:
-        if context.rank == 0:
-            append_event(events, event)
+        if context.rank:
+            return
+        if event["event"] == "start":
+            # Not before the folder has taken this experiment: one that refuses it keeps its own record.
+            write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
+        append_event(folder / EVENTS, event)
 
     try:
-        return _run(job, dataclasses.replace(context, report=report))
-    except Stopped as stop:
-        report({"event": "stopped", "step": stop.step})
-        return {"status": "stopped"}
+        return _run(job, dataclasses.replace(context, report=report), stop)
+    except Stopped as stopped:
+        report({"event": "stopped", "step": stopped.step})
+        return {"status": "stopped", "exit_status": stopped.exit_status}
     except SetrError as error:
-        # Trying again would end the same way.
-        report({"event": "failed", "step": 0, "cause": str(error)})
-        return {"status": "failed", "cause": str(error)}
+        # Trying again would end the same way. What another process or experiment does there is not for us to end.
+        if error.code != "E_LEASE" and _is_ours(folder, job):
+            report({"event": "failed", "step": 0, "cause": str(error)})
+        return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
 
 
-def _run(job: dict[str, Any], context: Context) -> dict[str, Any]:
+def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
+    """Returns whether the folder trains the job's experiment, or nothing yet."""
+    identity = Experiment.from_dict(job["experiment"]).identity
+    return (read_json(folder / IDENTITY) or {}).get("identity", identity) == identity
+
+
+def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dict[str, Any]:
     folder = Path(job["folder"])
     experiment = Experiment.from_dict(job["experiment"])
-    if context.rank == 0:
-        write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
     if str(context.device) == "cpu":
         torch.set_num_threads(job["threads"])
     cv2.setNumThreads(1)
@@ -89,9 +111,12 @@ def _run(job: dict[str, Any], context: Context) -> dict[str, Any]:
         micro_batch=job["micro_batch"] or None,
         log_every=job["log_every"],
         keep_last=job["keep_checkpoints"],
-        should_stop=Path(job["stop_file"]).exists,
+        should_stop=stop or Path(job["stop_file"]).exists,
+        allow_drift=job.get("allow_drift", False),
     )
-    evaluations = [newest.get(protocol.name) or score(model, protocol) for protocol in protocols]
+    kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
+    missing = [protocol for protocol in protocols if kept.get(protocol.name, {}).get("digest") != protocol.digest()]
+    evaluations = [newest.get(protocol.name) or score(model, protocol) for protocol in missing]
     if context.rank == 0:
         for evaluation in evaluations:
             save_areas(evaluation, folder / f"areas-{evaluation.protocol.name}.npz")
@@ -100,10 +125,11 @@ def _run(job: dict[str, Any], context: Context) -> dict[str, Any]:
         write_json(
             folder / SCORES,
             {
+                "identity": experiment.identity,
                 "step": outcome.step,
                 "checkpoint": outcome.checkpoint.sha256,
                 "checkpoint_folder": outcome.checkpoint.path.name,
-                "scores": {evaluation.protocol.name: score_record(evaluation) for evaluation in evaluations},
+                "scores": kept | {evaluation.protocol.name: score_record(evaluation) for evaluation in evaluations},
                 "weights": receipts,
                 "classes": list(shards["val"].manifest.classes),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -112,6 +138,12 @@ def _run(job: dict[str, Any], context: Context) -> dict[str, Any]:
         )
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds})
     return {"status": "finished"}
+
+
+def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:
+    """Returns the scores by protocol that the very same checkpoint was given before."""
+    stored = read_json(folder / SCORES) or {}
+    return stored.get("scores", {}) if stored.get("checkpoint") == outcome.checkpoint.sha256 else {}
 
 
 def new_model(experiment: Experiment, num_classes: int, weights: list[str]) -> tuple[Segmenter, list[dict[str, Any]]]:

@@ -57,7 +57,7 @@ class Planned:
         seed = f" seed {experiment.seed}" if experiment.seed else ""
         return f"{experiment.variant} {experiment.schedule}{seed}"
 
-    def job(self, config: Config, stop_file: Path) -> dict[str, Any]:
+    def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
         training = config.training
         shards = resolve(config.data.shards) / self.experiment.dataset
@@ -73,6 +73,7 @@ class Planned:
             "log_every": training.log_every,
             "keep_checkpoints": training.keep_checkpoints,
             "stop_file": str(stop_file),
+            "allow_drift": allow_drift,
         }
 
 
@@ -106,19 +107,33 @@ def merge(planned: Iterable[Planned]) -> list[Planned]:
         earlier = found.setdefault(entry.identity, entry)
         if earlier is not entry:
             protocols = {protocol.name: protocol for protocol in (*entry.protocols, *earlier.protocols)}
+            unfinished = next((one for one in (earlier, entry) if one.state != "done"), earlier)
             found[entry.identity] = dataclasses.replace(
                 earlier,
                 cells=(*earlier.cells, *entry.cells),
                 protocols=tuple(protocols[name] for name in sorted(protocols, reverse=True)),
+                state=unfinished.state,
             )
     return list(found.values())
 
 
 def plan_training(config: Config) -> Planned:
-    """Returns the one experiment that the `training` section asks for: a cell, or a variant on `data.name`."""
+    """Returns the one experiment that the `training` section asks for: a cell, or a variant on `data.name`.
+
+    Raises InputError for a cell whose number is a competitor's, quoted by the paper.
+    """
     if config.training.cell:
-        return _planned(config, select_cells([config.training.cell]), config.training.seed)
-    return _own_experiment(config)
+        groups = by_training(select_cells([config.training.cell]))
+        if not groups:
+            raise InputError("E_CELL", "nothing is trained for this cell", found=config.training.cell)
+        planned = _planned(config, next(iter(groups.values())), config.training.seed)
+    else:
+        planned = _own_experiment(config)
+    if not config.training.folder:
+        return planned
+    folder = resolve(config.training.folder)
+    state, step = state_of(folder, planned.protocols, identity=planned.identity)
+    return dataclasses.replace(planned, folder=folder, state=state, step=step)
 
 
 def _planned(config: Config, group: list[Cell], seed: int) -> Planned:
@@ -207,7 +222,7 @@ def describe(
         code=code_hash(DECIDING_MODULES),
     )
     folder = resolve(config.storage.checkpoints) / experiment.identity
-    state, step = state_of(folder)
+    state, step = state_of(folder, protocols)
     return Planned(experiment, cell_keys, protocols, folder, weights, state, step)
 
 
@@ -230,13 +245,20 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def state_of(folder: Path) -> tuple[str, int]:
-    """Returns (done | resumable | to do | failed, step) of an experiment's folder; done means a proven checkpoint."""
+def state_of(folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "") -> tuple[str, int]:
+    """Returns (done | resumable | to do | failed, step) of an experiment's folder.
+
+    Done means a proven checkpoint that was scored under all of `protocols`. `identity` is asked for where the folder is
+    not named by it: what was scored may then be another experiment.
+    """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
         try:
             scores = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-            if verify_checkpoint(folder, int(scores["step"])).sha256 == scores["checkpoint"]:
+            digests = {score["digest"] for score in scores["scores"].values()}
+            asked = all(protocol.digest() in digests for protocol in protocols)
+            same = not identity or scores.get("identity", folder.name) == identity
+            if asked and same and verify_checkpoint(folder, int(scores["step"])).sha256 == scores["checkpoint"]:
                 return "done", int(scores["step"])
         except (SetrError, ValueError, KeyError):
             pass  # damaged: trained on from the newest checkpoint that holds

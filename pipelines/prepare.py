@@ -33,6 +33,13 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         )
     if arguments.check:
         return report(dataset, root, config)
+    write_all_shards(config)
+    return 0
+
+
+def write_all_shards(config: Config) -> None:
+    """Writes the shards of every split that the `data` section names."""
+    dataset, root = dataset_of(config.data)
     for split in config.data.splits:
         folder = resolve(config.data.shards) / config.data.name / split
         samples = dataset.list_samples(root, split)
@@ -53,7 +60,6 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
                 progress=lambda done, _, task=task: bar.update(task, completed=done),  # type: ignore[misc]
             )
         print(f"{dataset.name}/{split}: {manifest.rows} images in {len(manifest.shards)} shards: {folder}")
-    return 0
 
 
 def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:

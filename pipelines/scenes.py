@@ -9,6 +9,11 @@ from setr.data.scenes import write_scenes
 
 
 def work(config: Config, arguments: argparse.Namespace) -> None:
+    """Draws the scenes."""
+    draw_scenes(config)
+
+
+def draw_scenes(config: Config) -> None:
     """Writes the images and labels that the `scenes` section asks for."""
     scenes = config.scenes
     folder = resolve(config.datasets.get("scenes", "data/raw/scenes"))

@@ -5,6 +5,7 @@ The same command goes on after a kill, trains nothing twice, and ends with statu
 
 import argparse
 import contextlib
+import dataclasses
 import json
 import os
 import signal
@@ -26,15 +27,21 @@ from pipelines.command import check_writable, resolve, run_command, write_json
 from pipelines.experiment import EVENTS, run_experiment
 from pipelines.jobs import Planned, plan_sweep, state_of
 from pipelines.lineage import environment, git_diff, git_lineage
+from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder, finished_result
+from pipelines.scenes import draw_scenes
 from pipelines.tracking import Tracker
-from setr.config import Config, to_dict
+from pipelines.weights import make_weights
+from setr.config import Config, DataConfig, to_dict
+from setr.data.manifest import MANIFEST_NAME
 from setr.models.counting import paper_parameter_count
 from setr.models.segmenter import VARIANTS, build_model
 from setr.paper.cells import cells
+from setr.paper.miniature import DATASET
 from setr.reporting.results import Result, save_results
 from setr.training.events import append_event, read_events
+from setr.training.pretraining import PROXIES
 
 SECTIONS = ("sweep", "miniature", "training", "storage")
 NEED_BYTES_PER_EXPERIMENT = 20_000_000  # a miniature's checkpoints, record and picture
@@ -42,6 +49,8 @@ NEED_BYTES_PER_EXPERIMENT = 20_000_000  # a miniature's checkpoints, record and 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
     """Plans, runs what is missing, writes results/; returns the exit status."""
+    if config.sweep.scale == "miniature":
+        make_missing_inputs(config)
     planned = plan_sweep(config)
     print_plan(planned)
     if config.sweep.plan:
@@ -59,6 +68,23 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     if status:
         return status
     return 0 if finished == len(planned) else 1
+
+
+def make_missing_inputs(config: Config) -> None:
+    """Draws the scenes, writes their shards and pre-trains the miniatures where they are missing.
+
+    `dvc repro` has made them before; a job on a cluster starts with nothing but the code.
+    """
+    shards = resolve(config.data.shards) / DATASET
+    if not all((shards / split / MANIFEST_NAME).is_file() for split in ("train", "val")):
+        root = resolve(config.datasets.get(DATASET, DataConfig.root))
+        if not root.exists():
+            draw_scenes(config)
+        data = dataclasses.replace(config.data, name=DATASET, root=str(root), images="", labels="")
+        write_all_shards(dataclasses.replace(config, data=data))
+    weights = resolve(config.weights.folder)
+    if not all((weights / f"{proxy.name}.safetensors").is_file() for proxy in PROXIES):
+        make_weights(config.weights, weights, workers=os.cpu_count() or 1)
 
 
 def train_missing(config: Config, planned: Sequence[Planned], missing: Sequence[Planned], storage: Path) -> int:

@@ -1,94 +1,135 @@
 """Trains and scores one experiment in this process, or under torchrun: `python pipelines/train.py variant=setr-pup`.
 
 A cell of the paper is named by `cell=table2/setr-pup/80k`; otherwise `variant`, `data.name` and `training.recipe.*`
-say what to train. The same command goes on after a kill.
+say what to train. The same command goes on after a kill; SIGTERM and Ctrl-C save first, a second one ends at once.
 """
 
 import argparse
-import os
-import signal
+import json
 import sys
-import threading
-from contextlib import nullcontext
-from typing import Any
-
-import torch
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from pipelines.command import check_writable, resolve, run_command
-from pipelines.experiment import SCORES, run_experiment
+from pipelines.experiment import SCORES, let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
 from pipelines.lineage import environment, git_lineage
 from pipelines.progress import Board, Row, SweepProgress
-from pipelines.recording import Recorder
-from pipelines.tracking import Tracker
 from setr.config import Config
-from setr.training.context import Context, distributed_context
+from setr.training.context import distributed_context, stop_on_signals
 
-SECTIONS = ("data", "training", "storage")
+if TYPE_CHECKING:
+    from pipelines.tracking import Tracker
+
+SECTIONS = ("data", "training", "sweep", "storage")
+
+Outcome = dict[str, Any]  # of pipelines.experiment.run_experiment
+
+
+@dataclass
+class Session:
+    """What the first process holds: the experiment, and the runs it is recorded in."""
+
+    planned: Planned
+    tracker: "Tracker"
+    parent: str
+    tags: dict[str, str]
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
-    """Trains what the `training` section asks for; returns the exit status."""
-    with distributed_context() as context:
-        planned = plan_training(config)
-        if context.rank == 0:
-            print(f"{planned.name} on {planned.experiment.dataset}: {planned.state}, {planned.folder}")
-        if planned.state == "done":
-            return show(planned) if context.rank == 0 else 0
-        storage = resolve(config.storage.checkpoints)
-        check_writable(storage)
-        stop_file = storage / f"stop-{planned.identity[:16]}"
-        outcome = _train(config, planned, context, planned.job(config, stop_file), stop_file)
-        if context.rank:
-            return 0
-        if outcome["status"] == "finished":
-            return show(planned)
-        print(outcome.get("cause", "stopped: the same command goes on"), file=sys.stderr)
-        return 143 if outcome["status"] == "stopped" else 1
+    """Trains what the `training` section asks for; returns the exit status, the same on every rank."""
+    with distributed_context() as context, stop_on_signals() as stop:
+        planned: list[Planned] = []  # on rank 0 alone, which decides what the others do
+        sessions: list[Session] = []
+
+        def begin() -> dict[str, Any] | None:
+            """Returns the job, None if it is done; what stands in its way is found before any rank trains."""
+            planned.append(plan_training(config))
+            [entry] = planned
+            print(f"{entry.name} on {entry.experiment.dataset}: {entry.state}, {entry.folder}")
+            if entry.state == "done":
+                return None
+            check_writable(entry.folder)
+            sessions.append(_start_session(config, entry))
+            return entry.job(config, entry.folder / "stop", allow_drift=arguments.allow_drift)
+
+        job = context.on_main(begin)
+        outcome: Outcome = {"status": "finished"}
+        if job is not None and context.is_main:
+            outcome = _recorded(sessions[0], lambda: run_experiment(job, context, stop))
+        elif job is not None:
+            outcome = run_experiment(job, context, stop)
+    if context.is_main:
+        _print_end(planned[0], outcome)
+    return int(outcome.get("exit_status", 0))
 
 
-def _train(config: Config, planned: Planned, context: Context, job: dict[str, Any], stop_file: Any) -> dict[str, Any]:
-    def stop(number: int, _: object) -> None:
-        stop_file.touch()
+def _start_session(config: Config, planned: Planned) -> Session:
+    # Imported where it is needed: the other ranks do not wait for MLflow.
+    from pipelines.tracking import Tracker
 
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
-    stop_file.unlink(missing_ok=True)
-    recorder: Any = nullcontext()
-    progress: Any = nullcontext()
-    if context.rank == 0:
-        tags = {**git_lineage(), **environment()}
-        tracker = Tracker(config.tracking, resolve("."))
-        parent = tracker.start_parent(f"train {planned.name}", tags, "One training started by hand.")
-        row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
-        progress = SweepProgress(Board({planned.identity: row}), sys.stdout)
-        recorder = Recorder([planned], tracker, parent, tags, progress.update)
+    tags = {**git_lineage(), **environment()}
+    tracker = Tracker(config.tracking, resolve("."))
+    parent = tracker.start_parent(f"train {planned.name}", tags, "One training started by hand.")
+    return Session(planned, tracker, parent, tags)
+
+
+def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
+    """Returns the outcome of `train`, shown while it runs and written to MLflow."""
+    from pipelines.recording import Recorder
+
+    planned = session.planned
+    row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
+    board = SweepProgress(Board({planned.identity: row}), sys.stdout)
+    recorder = Recorder([planned], session.tracker, session.parent, session.tags, board.update)
+    outcome: Outcome = {"status": "failed"}
     try:
-        with progress, recorder:
-            outcome = run_experiment(job, context)
-        if context.rank == 0:
-            tracker.finish(parent, failed=outcome["status"] == "failed", stopped=outcome["status"] == "stopped")
-        return outcome
+        with board, recorder:
+            outcome = train()
     finally:
-        stop_file.unlink(missing_ok=True)
+        problem = recorder.problem or _finish(session, outcome["status"])
+        if problem:
+            print(f"MLflow did not take everything ({problem}); the record in {planned.folder} is complete")
+    return outcome
 
 
-def show(planned: Planned) -> int:
+def _finish(session: Session, status: str) -> str:
+    """Marks the parent run as ended; returns what the tracking server had against it."""
+    try:
+        session.tracker.finish(session.parent, failed=status == "failed", stopped=status == "stopped")
+    except Exception as error:  # the server's answer must never end a training
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
+
+
+def _print_end(planned: Planned, outcome: Outcome) -> None:
+    if outcome["status"] == "finished":
+        show(planned)
+    elif outcome["status"] == "stopped":
+        print("stopped: the same command goes on", file=sys.stderr)
+    else:
+        print(f"error: {outcome['cause']}", file=sys.stderr)
+
+
+def show(planned: Planned) -> None:
     """Prints the scores."""
-    import json
-
     for name, score in json.loads((planned.folder / SCORES).read_text(encoding="utf-8"))["scores"].items():
         print(
             f"{planned.experiment.dataset} val, {name}: mIoU {score['mIoU']:.2f} %, "
             f"pixel accuracy {score['pixel_accuracy']:.2f} %, mean accuracy {score['mean_accuracy']:.2f} % "
             f"over {score['images']} images"
         )
-    return 0
+
+
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--allow-drift",
+        action="store_true",
+        help="go on although the folder was trained with other settings, code, weights or library versions",
+    )
 
 
 if __name__ == "__main__":
-    threads = os.environ.get("OMP_NUM_THREADS")
-    if threads is None:
-        torch.set_num_threads(os.cpu_count() or 1)
-    run_command("Train and score one experiment.", "training", work, sections=SECTIONS)
+    let_first_rank_speak()
+    run_command("Train and score one experiment.", "training", work, sections=SECTIONS, add_arguments=_arguments)

@@ -94,7 +94,22 @@ class TrainingConfig:
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
+    folder: str = ""  # train.py alone: where to train or go on; empty: <storage.checkpoints>/<identity>
     recipe: dict[str, Any] = field(default_factory=dict)  # own recipe: fields of setr.paper.recipes.Recipe
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """One scoring of a checkpoint on the prepared data set `data.name` (pipelines/evaluate.py)."""
+
+    checkpoint: str = ""  # step folder, experiment's folder, or checkpoint file (own, the authors', mmsegmentation's)
+    protocol: tuple[str, ...] = ()  # ss, ms, or ms by a short-side rule: authors-head; empty: as scored before, else ss
+    split: str = ""  # empty: val, or test for a submission
+    num_heads: int = field(default=0, metadata=NotNegative)  # of a checkpoint file; 0: as it says, else width / 64
+    taps: tuple[int, ...] = ()  # of a checkpoint file: layers that are read, from 0; empty: as it says, else the rule
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: the recipe's, else float32
+    threads: int = field(default=0, metadata=NotNegative)  # on a CPU; 0: as it was scored, else all cores
+    device: str = ""  # cpu, cuda:1, ...; empty: a GPU if there is one
 
 
 @dataclass(frozen=True)
@@ -142,6 +157,7 @@ class Config:
     weights: WeightsConfig = field(default_factory=WeightsConfig)
     miniature: MiniatureConfig = field(default_factory=MiniatureConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)

@@ -131,7 +131,7 @@ def distributed_context() -> Iterator[Context]:
             dist.destroy_process_group()
 
 
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
+class Stopped(Exception):
     """The training left as it was asked to, after it saved; `exit_status` is what the process should end with."""
 
     def __init__(self, step: int, exit_status: int = 128 + signal.SIGTERM) -> None:

@@ -47,7 +47,7 @@ class EventReader:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
                 data = file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         end = data.rfind(b"\n") + 1
         self.offset += end

@@ -1,7 +1,8 @@
-"""The Kubernetes manifests: schemas, pod security, network, and what the sweep relies on. Nothing here needs a network."""
+"""The Kubernetes manifests: schemas, pod security, network, and what the sweep relies on; all without a network."""
 
 import copy
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -170,48 +171,41 @@ def selects(selector: Object, component: str) -> bool:
     return labels.get(COMPONENT, component) == component and all(component in e["values"] for e in expressions)
 
 
-def allowed_ports(source: str, target: str) -> set[int | None]:
-    """Returns the ports of `target` that pods of `source` reach by the policies; {None}: every port."""
+def ports(direction: str, side: str, other: str) -> set[int | None]:
+    """Returns the ports on which the policies of `side` allow `ingress` from or `egress` to `other`; None: any port."""
+    found: set[int | None] = set()
     policies = [entry["spec"] for entry in OBJECTS if entry["kind"] == "NetworkPolicy"]
+    for policy in (policy for policy in policies if selects(policy["podSelector"], side)):
+        for rule in policy.get(direction, []):
+            peers = rule["from" if direction == "ingress" else "to"]
+            if any("namespaceSelector" not in peer and selects(peer["podSelector"], other) for peer in peers):
+                found |= {port["port"] for port in rule.get("ports", [])} or {None}
+    return found
 
-    def ports(side: str, direction: str, other: str) -> set[int | None]:
-        found: set[int | None] = set()
-        for policy in (policy for policy in policies if selects(policy["podSelector"], side)):
-            for rule in policy.get(direction, []):
-                peers = rule["from" if direction == "ingress" else "to"]
-                if any("namespaceSelector" not in peer and selects(peer["podSelector"], other) for peer in peers):
-                    found |= {port["port"] for port in rule.get("ports", [])} or {None}
-        return found
 
-    out, into = ports(source, "egress", target), ports(target, "ingress", source)
-    if None in out or None in into:
-        return (out | into) - {None} or out & into
-    return out & into
+FLOWS: dict[tuple[str, str], set[int | None]] = {
+    ("ray", "ray"): {None},
+    ("submitter", "ray"): {8265},
+    ("ray", "mlflow"): {5000},
+    ("sweep", "mlflow"): {5000},
+    ("mlflow", "postgres"): {5432},
+    ("mlflow", "object-store"): {7070},
+    ("initialise", "postgres"): {5432},
+    ("initialise", "object-store"): {7070},
+}
 
 
 def test_network_is_closed_but_for_the_flows_that_are_needed() -> None:
     deny = find("NetworkPolicy", "deny-all")["spec"]
     assert deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
     components = {template["metadata"]["labels"][COMPONENT] for template in PODS.values()}
-    assert components == {"ray", "submitter", "sweep", "mlflow", "initialise", "postgres", "object-store"}
-    flows = {
-        (source, target): allowed_ports(source, target)
-        for source in components
-        for target in components
-        if allowed_ports(source, target)
-    }
-    assert flows == {
-        ("ray", "ray"): {None},
-        ("submitter", "ray"): {8265},
-        ("ray", "mlflow"): {5000},
-        ("sweep", "mlflow"): {5000},
-        ("mlflow", "postgres"): {5432},
-        ("mlflow", "object-store"): {7070},
-        ("initialise", "postgres"): {5432},
-        ("initialise", "object-store"): {7070},
-    }
-    text = (FOLDER / "base" / "network.yaml").read_text()
-    assert "ipBlock" not in text
+    assert components == {name for pair in FLOWS for name in pair}
+    for source in components:
+        for target in components:
+            wanted = FLOWS.get((source, target), set())
+            assert ports("egress", source, target) == wanted, (source, target)
+            assert ports("ingress", target, source) == wanted, (source, target)
+    assert "ipBlock" not in (FOLDER / "base" / "network.yaml").read_text()
 
 
 def test_services_are_inside_the_cluster_and_reach_their_pods() -> None:
@@ -302,6 +296,13 @@ def test_every_pod_of_the_sweep_sees_the_same_home() -> None:
     assert find("PersistentVolumeClaim", "setr-home")["spec"]["accessModes"] == ["ReadWriteMany"]
 
 
+def test_roles_are_run_and_not_sourced() -> None:
+    # PostgreSQL's image sources scripts that are not executable, and this one's options would then be its own.
+    assert os.access(FOLDER / "tracking" / "roles.sh", os.X_OK)
+    (volume,) = (volume for volume in PODS["postgres"]["spec"]["volumes"] if volume["name"] == "roles")
+    assert volume["configMap"]["defaultMode"] == 0o555
+
+
 def test_the_server_is_closed() -> None:
     container = PODS["mlflow"]["spec"]["containers"][0]
     command = container["command"]
@@ -330,3 +331,22 @@ def test_kustomize_renders(overlay: str) -> None:
     if overlay == "tracking":
         roles = rendered["ConfigMap"]["data"]["roles.sh"]
         assert roles == (FOLDER / "tracking" / "roles.sh").read_text()
+
+
+def test_pages_add_up_what_the_tracking_server_asks_for() -> None:
+    limits = [
+        PODS[name]["spec"]["containers"][0]["resources"]["limits"] for name in ("mlflow", "postgres", "object-store")
+    ]
+    processors = sum(int(entry["cpu"]) for entry in limits)
+    memory = sum(bytes_of(entry["memory"]) for entry in limits) // 2**30
+    claims = [
+        find("StatefulSet", name)["spec"]["volumeClaimTemplates"][0]["spec"] for name in ("postgres", "object-store")
+    ]
+    own = sum(bytes_of(claim["resources"]["requests"]["storage"]) for claim in claims) // 2**30
+    home = bytes_of(find("PersistentVolumeClaim", "setr-home")["spec"]["resources"]["requests"]["storage"]) // 2**30
+    page = (ROOT / "docs" / "tracking-server.md").read_text()
+    assert f"{processors} CPU, {memory} GiB of memory and {own} GiB of disk" in page
+    assert (
+        f"{own + home} GiB of storage + MLflow, PostgreSQL, S3 server: {processors} CPU, {memory} GiB"
+        in (ROOT / "docs" / "kubernetes.md").read_text()
+    )

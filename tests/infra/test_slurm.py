@@ -1,4 +1,4 @@
-"""The Slurm script, really run: only the cluster's commands (srun, scontrol, ray) are stand-ins that write down calls."""
+"""The Slurm script, really run: only the cluster's commands (srun, scontrol, ray) are stand-ins."""
 
 import os
 import signal

@@ -1,0 +1,72 @@
+"""The protocol that a name on the command line means for a model and a data set.
+
+`ss` and `ms` are the paper's single- and multi-scale protocols; `ms-<rule>`, or a short-side rule alone, is the
+multi-scale protocol under that reading (setr.paper.protocols).
+"""
+
+from dataclasses import replace
+
+from setr.config import MiniatureConfig
+from setr.models.baselines import FCNHeadSpec, FPNSpec
+from setr.models.decoders import MLASpec
+from setr.models.specification import SegmenterSpec
+from setr.paper.choices import DATASETS, require_choice
+from setr.paper.miniature import DATASET, miniature_protocol
+from setr.paper.protocols import SHORT_SIDE_RULES, Protocol, protocol
+
+PRINTED_RULE = "authors-2021-03"  # the reading that the tables' multi-scale numbers are scored by
+NAMES = ("ss", "ms", *SHORT_SIDE_RULES, *(f"ms-{rule}" for rule in SHORT_SIDE_RULES))
+RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+# Data sets whose images are those of a data set of the paper; only their labels are stored or counted differently.
+PAPER_NAMES = {
+    "cityscapes_trainids": "cityscapes",
+    "ade20k_reduced": "ade20k",
+    "pascal_context_59": "pascal_context",
+    "pascal_context_59_reduced": "pascal_context",
+}
+
+
+def named_protocol(
+    name: str,
+    spec: SegmenterSpec,
+    dataset: str,
+    *,
+    num_classes: int,
+    miniature: MiniatureConfig | None = None,
+    known: Protocol | None = None,
+) -> Protocol:
+    """Returns the protocol of that name for a model on a data set of `num_classes`.
+
+    On a data set that is none of the paper's, images and windows are those of `known`, the single-scale protocol that
+    the model was scored with, else images as they are with windows of the size that the model was made for. With
+    `miniature` the paper's protocol is scaled down to its crop. Raises InputError for an unknown name.
+    """
+    require_choice("protocol", name, NAMES)
+    rule = name.removeprefix("ms-")
+    kind = "ss" if name == "ss" else "ms"
+    rule = rule if rule in SHORT_SIDE_RULES else PRINTED_RULE
+    paper_name = PAPER_NAMES.get(dataset, dataset)
+    if miniature is not None:
+        found = miniature_protocol(protocol(DATASET, decoder_of_model(spec), kind, short_side=rule), miniature)
+    elif paper_name in DATASETS:
+        found = protocol(paper_name, decoder_of_model(spec), kind, short_side=rule)
+    else:
+        height, width = spec.image_size
+        stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
+        found = known or Protocol("ss", None, "slide", (height, width), stride, num_classes=num_classes)
+        if kind == "ms":
+            called = kind if rule == PRINTED_RULE else f"ms-{rule}"
+            found = replace(found, name=called, ratios=RATIOS, flip=True, short_side=rule)
+    return replace(found, num_classes=num_classes)
+
+
+def decoder_of_model(spec: SegmenterSpec) -> str:
+    """Returns the decoder as protocols name it: naive, pup, mla, fcn or semantic-fpn."""
+    head = spec.decoder
+    if isinstance(head, MLASpec):
+        return "mla"
+    if isinstance(head, FCNHeadSpec):
+        return "fcn"
+    if isinstance(head, FPNSpec):
+        return "semantic-fpn"
+    return "pup" if len(head.up_scales) > 2 else "naive"

@@ -1,0 +1,85 @@
+"""Prepared data of a few generated images in a home folder of their own, and a small experiment trained on them."""
+
+import json
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from pipelines.command import PROJECT
+from pipelines.experiment import run_experiment
+from pipelines.jobs import Planned, plan_training
+from setr.config import Config, load_config
+from setr.data.cityscapes import TRAIN_ID_TO_ID
+from setr.data.datasets import DATASETS
+from setr.data.folder import FolderSettings, folder_dataset
+from setr.data.samples import Dataset, Sample
+from setr.data.shards import write_shards
+from setr.training.context import Context
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for running.py, here and in the processes it starts
+
+HEIGHT, WIDTH = 32, 64  # pixels
+TINY = (
+    "sweep.scale=miniature",
+    "miniature.iterations={40k: 4, 80k: 4}",
+    "miniature.crop_size=[32,32]",
+    "miniature.batch_size=2",
+    "training.log_every=1",
+)
+CELL = "table2/setr-pup-random/40k"  # needs no pre-trained weights
+
+
+def settings(*words: str, section: str = "training") -> Config:
+    return load_config(PROJECT / "params.yaml", [*TINY, *words], section=section)
+
+
+def write_data(home: Path, dataset: Dataset, ids: tuple[int, ...], counts: dict[str, int]) -> None:
+    """Writes shards of pictures whose colour tells the class; the test split has no labels."""
+    generator = np.random.default_rng(0)
+    colours = generator.integers(0, 256, (len(ids), 3))
+    source = home / "source" / dataset.name
+    source.mkdir(parents=True)
+    for split, count in counts.items():
+        samples = []
+        for number in range(count):
+            classes = generator.integers(0, len(ids), (4, 8)).repeat(8, 0).repeat(8, 1)
+            name = f"{split}_{number:06d}_{number:06d}"
+            image, label = source / f"{name}.png", source / f"{name}_ids.png"
+            noise = generator.integers(-20, 21, (HEIGHT, WIDTH, 3))
+            cv2.imwrite(str(image), (colours[classes] + noise).clip(0, 255).astype(np.uint8))
+            cv2.imwrite(str(label), np.asarray(ids, np.uint8)[classes])
+            samples.append(Sample(f"{split}/{name}", image, None if split == "test" else label))
+        write_shards(samples, dataset, home / "data" / "shards" / dataset.name / split, split=split, workers=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a home folder with shards of `scenes` (19 classes) and of `own`, a data set of 6 classes."""
+    home = tmp_path_factory.mktemp("a home")
+    write_data(home, DATASETS["scenes"], TRAIN_ID_TO_ID[:5], {"train": 6, "val": 3, "test": 2})
+    own = folder_dataset("own", FolderSettings("images", "labels"), [f"kind {number}" for number in range(6)])
+    write_data(home, own, tuple(range(6)), {"val": 2})
+    return home
+
+
+@pytest.fixture
+def home(tiny_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Makes the tiny home the one that commands of this process work in."""
+    monkeypatch.setenv("SETR_HOME", str(tiny_home))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tiny_home
+
+
+@pytest.fixture(scope="session")
+def trained(tiny_home: Path) -> Planned:
+    """Returns an experiment of four steps that is trained and scored."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SETR_HOME", str(tiny_home))
+        config = settings(f"cell={CELL}", "storage.checkpoints=trained")
+        job = plan_training(config).job(config, tiny_home / "no-stop-file")
+        outcome = run_experiment(json.loads(json.dumps(job)), Context())
+        assert outcome == {"status": "finished"}, outcome
+        return plan_training(config)

@@ -1,0 +1,59 @@
+"""Commands as processes of their own, from a fork server that has imported them: that takes longer than what they do.
+
+The processes are real, and so are the signals they get.
+"""
+
+import multiprocessing
+import os
+import runpy
+import sys
+from collections.abc import Mapping
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(["pytest", "torch._dynamo", "pipelines.train", "pipelines.recording"])
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Returns the variables for a command that works in `home`."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "SETR_"))}
+    return {**kept, "SETR_HOME": str(home), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **more}
+
+
+class Command:
+    """A command under way."""
+
+    def __init__(self, home: Path, name: str, *words: str, **variables: str) -> None:
+        """Start pipelines/<name>.py in `home`."""
+        self.output = home / f"output-{len(list(home.glob('output-*')))}.txt"
+        self.output.touch()
+        arguments = (ROOT / "pipelines" / f"{name}.py", words, environment(home, **variables), self.output)
+        self.process: BaseProcess = PROCESSES.Process(target=_run, args=arguments)
+        self.process.start()
+
+    def send(self, number: int) -> None:
+        """Sends a signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def end(self, status: int, seconds: float = 120) -> str:
+        """Returns what the command printed; fails unless it ends with `status`, without a traceback."""
+        self.process.join(seconds)
+        if self.process.is_alive():
+            self.process.kill()
+        said = self.output.read_text()
+        assert self.process.exitcode == status, said
+        assert "Traceback" not in said, said
+        return said
+
+
+def _run(script: Path, words: tuple[str, ...], variables: Mapping[str, str], output: Path) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    file = os.open(output, os.O_WRONLY)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
+    sys.argv = [str(script), *words]
+    runpy.run_path(str(script), run_name="__main__")
