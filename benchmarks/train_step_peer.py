@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from setr.models.encoder import EncoderSize
+
 # mmsegmentation, its two foundations, and those of their requirements that the shared packages may lack. Installed
 # without dependencies: those would bring a second torch, and an OpenCV with a user interface.
 REQUIREMENTS = (
@@ -34,6 +36,7 @@ REQUIREMENTS = (
 )
 CONFIGS = {
     "naive": "setr/setr_vit-l_naive_8xb1-80k_cityscapes-768x768.py",
+    "naive-ade20k": "setr/setr_vit-l_naive_8xb2-160k_ade20k-512x512.py",
     "pup": "setr/setr_vit-l_pup_8xb1-80k_cityscapes-768x768.py",
     "mla": "setr/setr_vit-l_mla_8xb1-80k_cityscapes-768x768.py",
 }
@@ -70,7 +73,7 @@ def install(python: Path) -> None:
     subprocess.run([python, "-m", "pip", "install", *options, *REQUIREMENTS], check=True)
 
 
-def published_model(decoder: str, *, embed_dim: int, depth: int, num_heads: int, side: int) -> tuple[Any, Any]:
+def published_model(case: str, size: EncoderSize, *, num_classes: int, side: int) -> tuple[Any, Any]:
     """Returns mmsegmentation's EncoderDecoder of a shipped SETR config, and the config, with another encoder size.
 
     The config's layers are taken at the same share of the depth; BatchNorm stands for SyncBN, as on one device. The
@@ -83,18 +86,20 @@ def published_model(decoder: str, *, embed_dim: int, depth: int, num_heads: int,
     from mmseg.registry import MODELS
 
     MMLogger.get_instance("published", log_level="WARNING")  # a line for every parameter otherwise
-    config = Config.fromfile(Path(mmseg.__file__).parent / ".mim" / "configs" / CONFIGS[decoder])
+    config = Config.fromfile(Path(mmseg.__file__).parent / ".mim" / "configs" / CONFIGS[case])
     model = config.model
     model.pretrained = model.backbone.init_cfg = None
-    model.backbone.update(img_size=(side, side), embed_dims=embed_dim, num_layers=depth, num_heads=num_heads)
-    model.backbone.out_indices = tuple((index + 1) * depth // SHIPPED_DEPTH - 1 for index in model.backbone.out_indices)
+    taps = tuple((index + 1) * size.depth // SHIPPED_DEPTH - 1 for index in model.backbone.out_indices)
+    model.backbone.update(embed_dims=size.embed_dim, num_layers=size.depth, num_heads=size.num_heads)
+    model.backbone.update(img_size=(side, side), out_indices=taps)
     model.data_preprocessor.size = (side, side)
     _set_everywhere(model, lambda value: "BN" if value == "SyncBN" else value)
-    if decoder == "mla":
-        model.neck.in_channels = [embed_dim] * len(model.neck.in_channels)
-    else:
-        for head in (model.decode_head, *model.auxiliary_head):
-            head.in_channels = embed_dim
+    for head in (model.decode_head, *model.auxiliary_head):
+        head.num_classes = num_classes
+        if "neck" not in model:
+            head.in_channels = size.embed_dim
+    if "neck" in model:
+        model.neck.in_channels = [size.embed_dim] * len(model.neck.in_channels)
     built = MODELS.build(model)
     built.init_weights()
     with torch.no_grad():

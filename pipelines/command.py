@@ -47,7 +47,7 @@ def run_command(
     section: str,
     work: Callable[[Config, argparse.Namespace], int | None],
     *,
-    sections: tuple[str, ...] = (),
+    sections: tuple[str, ...] | None = None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     words: bool = False,
 ) -> None:
@@ -64,13 +64,13 @@ def run_command(
     if add_arguments:
         add_arguments(parser)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=f"e.g. {section}.<key>=<value>")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     if words:
         arguments.words = [text for text in arguments.overrides if "=" not in text]
         arguments.overrides = [text for text in arguments.overrides if "=" in text]
     try:
         config = load_config(PROJECT / "params.yaml", arguments.overrides, section=section)
-        print_config(config, sections or (section,))
+        print_config(config, (section,) if sections is None else sections)
         status = work(config, arguments)
     except SetrError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)

@@ -49,6 +49,8 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
     an `exit_status` for the process, and with failed the `cause`.
     """
     folder = Path(job["folder"])
+    if stop is None and context.world_size == 1 and Path(job["stop_file"]).exists():
+        return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
 
     def report(event: dict[str, Any]) -> None:
         if context.rank:

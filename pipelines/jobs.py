@@ -166,6 +166,11 @@ def _own_experiment(config: Config) -> Planned:
     else:
         recipe = Recipe()
     recipe = own_recipe(recipe, training.recipe)
+    quarter = max(1, recipe.iterations // 4)
+    unset: dict[str, Any] = {
+        name: quarter for name in ("evaluate_every", "checkpoint_every") if name not in training.recipe
+    }
+    recipe = dataclasses.replace(recipe, **unset)
     manifest, _ = read_manifest(resolve(data.shards) / data.name / "train")
     height, width = recipe.crop_size
     protocol = Protocol(
@@ -240,7 +245,7 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
                 "E_WEIGHTS",
                 f"the pre-trained weights of {variant} are missing",
                 where=path,
-                remedy="run `python pipelines/weights.py`" + ("" if scale == "miniature" else " weights.scale=paper"),
+                remedy="run `python pipelines/weights.py`" + ("" if scale == "miniature" else " sweep.scale=paper"),
             )
     return files
 

@@ -135,4 +135,4 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_command("Print every model of the tables.", "miniature", work, add_arguments=_arguments)
+    run_command("Print every model of the tables.", "miniature", work, sections=(), add_arguments=_arguments)

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from pipelines.command import check_writable, resolve, run_command, write_json
 from setr.config import Config, DataConfig
-from setr.data.datasets import configured_dataset
+from setr.data.datasets import DATASETS, configured_dataset
 from setr.data.doctor import check, report_lines
 from setr.data.preview import preview_sheet
 from setr.data.samples import Dataset
@@ -64,6 +64,14 @@ def write_all_shards(config: Config) -> None:
 
 def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
     """Returns the data set that the `data` section names, and its root."""
+    if data.images and data.name in DATASETS:
+        raise InputError(
+            "E_CONFIG",
+            "a data set of one's own needs a name of its own",
+            where="data.name",
+            found=data.name,
+            remedy="add data.name=<name>; shards go to data/shards/<name>",
+        )
     dataset, root = configured_dataset(data)
     return dataset, resolve(str(root))
 

@@ -141,4 +141,10 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    run_command("Lay out the paper's tables.", "storage", work, add_arguments=_arguments, words=True)
+    run_command(
+        "Lay out the paper's tables; `trace <cell>` prints where one number comes from.",
+        "storage",
+        work,
+        add_arguments=_arguments,
+        words=True,
+    )

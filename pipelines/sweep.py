@@ -31,7 +31,7 @@ from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder, finished_result
 from pipelines.scenes import draw_scenes
-from pipelines.tracking import Tracker
+from pipelines.tracking import IDENTITY_TAG, Tracker
 from pipelines.weights import make_weights
 from setr.config import Config, DataConfig, to_dict
 from setr.data.manifest import MANIFEST_NAME
@@ -53,7 +53,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         make_missing_inputs(config)
     planned = plan_sweep(config)
     print_plan(planned)
-    if config.sweep.plan:
+    if config.sweep.plan or arguments.plan:
         return 0
     missing = [entry for entry in planned if entry.state != "done"]
     storage = resolve(config.storage.checkpoints)
@@ -62,6 +62,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     status = 0
     if missing:
         status = train_missing(config, planned, missing, storage)
+    else:
+        send_unsent(config, planned)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
@@ -119,6 +121,21 @@ def train_missing(config: Config, planned: Sequence[Planned], missing: Sequence[
     return 128 + received[0] if received else 0
 
 
+def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
+    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one."""
+    tracker = Tracker(config.tracking, resolve("."))
+    tracked = {
+        run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
+    }
+    unsent = [entry for entry in planned if entry.identity not in tracked]
+    if unsent:
+        tags = {**git_lineage(), **environment()}
+        parent = tracker.start_parent("records sent later", tags, f"{len(unsent)} experiments trained earlier.")
+        Recorder(unsent, tracker, parent, tags, lambda events: None).send_all()
+        tracker.finish(parent)
+        print(f"sent {len(unsent)} records to MLflow")
+
+
 def run_all(
     config: Config, missing: Sequence[Planned], stop_file: Path, storage: Path, resources: dict[str, float]
 ) -> None:
@@ -160,7 +177,8 @@ def run_all(
 
 def workers_of(config: Config, entry: Planned) -> int:
     """Returns how many processes share the experiment's global batch."""
-    if config.training.workers == 1 and set(entry.cells) & set(config.sweep.two_worker_cells):
+    small = config.sweep.scale == "miniature" and config.training.workers == 1
+    if small and set(entry.cells) & set(config.sweep.two_worker_cells):
         return 2
     return config.training.workers
 
@@ -199,6 +217,8 @@ def scores_by_cell(results: Sequence[Result]) -> dict[str, dict[str, dict[str, f
     values: dict[str, list[float]] = {}
     for result in results:
         for key in result.cells:
+            if known[key].split != "val":
+                continue  # a test server's score, which nobody here can compute
             score = result.score(known[key].protocol, known[key].metric)
             if score is not None:
                 values.setdefault(key, []).append(score)
@@ -290,5 +310,15 @@ def _description(planned: Sequence[Planned], missing: Sequence[Planned]) -> str:
     return f"{len(planned)} experiments, {len(missing)} of them trained in this session; children are the experiments."
 
 
+def _arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--plan", action="store_true", help="print every experiment with its state, and stop")
+
+
 if __name__ == "__main__":
-    run_command("Train and score every cell of the tables that has no result yet.", "sweep", work, sections=SECTIONS)
+    run_command(
+        "Train and score every cell of the tables that has no result yet.",
+        "sweep",
+        work,
+        sections=SECTIONS,
+        add_arguments=_arguments,
+    )

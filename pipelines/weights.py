@@ -1,4 +1,7 @@
-"""Pre-trains the miniature encoders on a proxy task over other generated scenes: `python pipelines/weights.py`."""
+"""Pre-trains the miniature encoders on a proxy task over other generated scenes: `python pipelines/weights.py`.
+
+With `sweep.scale=paper` it fetches the published weights instead.
+"""
 
 import argparse
 import os
@@ -16,6 +19,8 @@ from pipelines.command import check_writable, resolve, run_command, write_json
 from setr.config import Config, WeightsConfig, to_dict
 from setr.data.datasets import DATASETS
 from setr.data.scenes import render_scene
+from setr.models.pretrained_files import fetch_pretrained
+from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
 from setr.training.pretraining import PROXIES, TASK, Proxy, pretrain
 
@@ -25,7 +30,21 @@ HEIGHT, WIDTH = 128, 256  # pixels of the scenes that windows are cut from
 def work(config: Config, arguments: argparse.Namespace) -> None:
     """Writes one safetensors file and one receipt for each miniature encoder."""
     folder = resolve(config.weights.folder)
-    make_weights(config.weights, folder, workers=os.cpu_count() or 1)
+    if config.sweep.scale == "paper":
+        fetch_weights(folder)
+    else:
+        make_weights(config.weights, folder, workers=os.cpu_count() or 1)
+
+
+def fetch_weights(folder: Path) -> None:
+    """Fetches the published weights of every variant through timm, with a receipt that holds each file's hash."""
+    check_writable(folder, need_bytes=3_000_000_000)
+    rows = [entry for variant in VARIANTS.values() for entry in (variant.pretrained, variant.cnn_pretrained) if entry]
+    for published in dict.fromkeys(rows):
+        path = fetch_pretrained(published.timm_name, folder)
+        receipt = {"name": published.timm_name, "file": path.name, "sha256": file_sha256(path), "note": published.note}
+        write_json(folder / f"{published.timm_name}.json", receipt)
+        print(f"{path.name}: {receipt['sha256'][:12]}{'' if published.exact else ' (' + published.note + ')'}")
 
 
 def make_weights(settings: WeightsConfig, folder: Path, *, workers: int) -> None:

@@ -69,7 +69,7 @@ class MiniatureConfig:
     """How the paper's recipe is scaled down so that every row of the tables trains on two CPU cores."""
 
     iterations: dict[str, int] = field(  # optimiser steps that stand for each of the paper's schedules
-        default_factory=lambda: {"40k": 100, "80k": 200, "100k": 250, "160k": 200}
+        default_factory=lambda: {"40k": 60, "80k": 120, "100k": 150, "160k": 120}
     )
     batch_size: int = field(default=4, metadata=Positive)  # images, over all workers
     crop_size: tuple[int, int] = (128, 128)  # pixels, height x width

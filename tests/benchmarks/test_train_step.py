@@ -42,7 +42,7 @@ def test_ratio_is_the_median_of_the_rounds_ratios() -> None:
 def test_report_counts_missed_aims_and_different_losses(
     seconds: float, loss: float, missed: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    runs = {PUBLISHED: Run([1.0], [1.0], [5.0]), "mmseg": Run([seconds], [seconds], [loss])}
+    runs = {PUBLISHED: Run([1.0], [1.0], [5.0, 4.0]), "mmseg": Run([seconds], [seconds], [loss, 4.0])}
     assert report("naive", runs) == missed
     assert ("MISSED" in capsys.readouterr().out) == (seconds > 0.5)
 

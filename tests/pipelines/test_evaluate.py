@@ -5,6 +5,7 @@ import dataclasses
 import json
 import runpy
 import shlex
+import socket
 import sys
 import zipfile
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
+from running import Command
 
 from pipelines.command import PROJECT
 from pipelines.evaluate import _arguments, track, work
@@ -73,6 +75,18 @@ def test_without_a_protocol_it_is_scored_as_it_was(own: Path, home: Path) -> Non
     [record] = records(home).values()
     assert record["protocol"]["name"] == "ss"
     assert 0 <= record["boundary_iou"] <= 100
+
+
+def test_two_processes_count_the_same(own: Path, trained: Planned, home: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    group = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    words = (f"checkpoint={own}", "--no-tracking")
+    ranks = [Command(home, "evaluate", *words, RANK=str(rank), LOCAL_RANK=str(rank), **group) for rank in range(2)]
+    assert [rank.end(0).count("as recorded when it was trained") for rank in ranks] == [1, 0]
+    [record] = records(home).values()
+    assert record["images"] == 3
 
 
 def test_a_miniature_under_the_multi_scale_protocols(own: Path, home: Path) -> None:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = ("scenes.train_images=8", "scenes.val_images=3", "scenes.height=64", "scenes.width=128")
 WEIGHTS = ("weights.images=4", "weights.size=32", "weights.steps=2")
 SWEEP = (
-    "variants=[setr-naive-base,setr-pup-random]",
+    "sweep.variants=[setr-naive-base,setr-pup-random]",
     "miniature.iterations={40k: 3, 80k: 6}",
     "miniature.crop_size=[32,32]",
     "miniature.batch_size=2",
@@ -145,7 +145,11 @@ def test_a_killed_worker_ends_with_the_weights_of_the_undisturbed_run(home, trai
     longer = [*SWEEP, "miniature.iterations={40k: 80, 80k: 6}"]
     calm = ["training.cell=table2/setr-pup-random/40k", "storage.checkpoints=calm"]
     run(home, "train", *longer, *calm)
-    disturbed = ["cells=[table2/setr-pup-random/40k]", "storage.checkpoints=again", "storage.results=results-again"]
+    disturbed = [
+        "sweep.cells=[table2/setr-pup-random/40k]",
+        "storage.checkpoints=again",
+        "storage.results=results-again",
+    ]
     process = start(home, "sweep", *longer, *disturbed)
     os.kill(wait_for_step(home / "again", 45, process), signal.SIGKILL)
     output, _ = process.communicate(timeout=200)
