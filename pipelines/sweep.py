@@ -62,11 +62,10 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     status = 0
     if missing:
         status = train_missing(config, planned, missing, storage)
-    else:
-        send_unsent(config, planned)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
+    send_unsent(config, planned)
     if status:
         return status
     return 0 if finished == len(planned) else 1
@@ -127,7 +126,7 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
     tracked = {
         run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
     }
-    unsent = [entry for entry in planned if entry.identity not in tracked]
+    unsent = [e for e in planned if e.identity not in tracked and state_of(e.folder, e.protocols)[0] == "done"]
     if unsent:
         tags = {**git_lineage(), **environment()}
         parent = tracker.start_parent("records sent later", tags, f"{len(unsent)} experiments trained earlier.")
