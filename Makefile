@@ -44,10 +44,10 @@ ui: setup ## Browse the runs in the MLflow UI (Ctrl-C stops it)
 
 # Real street scenes from random weights: half the images' size, windows of the whole image (position tells a lot), and
 # what short trainings from nothing need: AdamW, warm-up, class weights, bfloat16.
-CAMVID_RECIPE := {iterations: 1100, batch_size: 8, crop_size: [176, 240], base_size: [240, 180], \
+CAMVID_RECIPE := {iterations: 1000, batch_size: 8, crop_size: [176, 240], base_size: [240, 180], \
 	ratio_range: [0.9, 1.5], optimizer: adamw, base_lr: 1.5e-3, min_lr: 1.0e-5, weight_decay: 0.05, \
 	head_lr_multiplier: 1.0, warmup_steps: 100, class_weights: inverse_sqrt, loss_denominator: valid, \
-	precision: bfloat16, evaluate_every: 275, checkpoint_every: 275}
+	precision: bfloat16, evaluate_every: 250, checkpoint_every: 250}
 
 camvid: setup ## Train a miniature on CamVid in ten minutes (CAMVID=<its folder>)
 	@$(BIN)/python pipelines/prepare.py data.name=camvid "data.root=$(CAMVID)"
