@@ -45,7 +45,7 @@ def run(home, command, *words, status=0):
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=600,
     )
     assert done.returncode == status, done.stdout + done.stderr
     return done
@@ -152,7 +152,7 @@ def test_a_killed_worker_ends_with_the_weights_of_the_undisturbed_run(home, trai
     ]
     process = start(home, "sweep", *longer, *disturbed)
     os.kill(wait_for_step(home / "again", 45, process), signal.SIGKILL)
-    output, _ = process.communicate(timeout=200)
+    output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
     starts = [event["step"] for events in experiments(home, "again").values() for event in kinds(events, "start")]
     assert starts == [0, 40]  # killed once, and gone on from the checkpoint half way
@@ -190,7 +190,7 @@ def start(home, command, *words):
     )
 
 
-def wait_for_step(folder, step, process, seconds=120):
+def wait_for_step(folder, step, process, seconds=400):
     """Returns the process id of a training that has logged `step`."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
