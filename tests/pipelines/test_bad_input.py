@@ -20,7 +20,7 @@ def run(home, command, *words, **environment):
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
 
 
