@@ -8,6 +8,7 @@ go on after a kill: the experiment's folder is.
 import logging
 import os
 import shlex
+import socket
 import stat
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +102,18 @@ def disconnect() -> None:
 def is_local(address: str) -> bool:
     """Returns whether a RAY_ADDRESS means this machine."""
     host = address.removeprefix("ray://").removeprefix("http://").removeprefix("https://")
-    return host.rpartition(":")[0] in LOCAL_ADDRESSES or host in LOCAL_ADDRESSES
+    name = host.rpartition(":")[0] or host
+    return name in LOCAL_ADDRESSES or host in LOCAL_ADDRESSES or _is_own(name)
+
+
+def _is_own(host: str) -> bool:
+    """Returns whether an address is one of this machine's: a job's driver is given the head's outward address."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((host, 0))
+    except (OSError, UnicodeError):
+        return False
+    return True
 
 
 def run_side_by_side(

@@ -1,0 +1,21 @@
+import pytest
+
+from pipelines import cluster
+from setr.errors import EnvironmentFailure
+
+
+@pytest.mark.parametrize("address", ["", "auto", "local", "127.0.0.1:6379", "http://127.0.0.1:8265", "localhost:6379"])
+def test_this_machine_is_local(address):
+    assert cluster.is_local(address)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.7:6379", "ray://head.example:10001", "http://head.example:8265"])
+def test_another_machine_is_not(address):
+    assert not cluster.is_local(address)
+
+
+def test_a_cluster_beyond_this_machine_is_refused_without_a_token(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.7:6379")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(EnvironmentFailure, match="RAY_AUTH_MODE=token"):
+        cluster.connect(log_folder=tmp_path)
