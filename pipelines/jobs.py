@@ -12,6 +12,7 @@ from pipelines.experiment import EVENTS, SCORES
 from setr.config import Config, build
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
+from setr.models.pretrained_files import stored_file
 from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
@@ -238,7 +239,7 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
     if scale == "miniature":
         stand_ins = {proxy.stands_for: proxy.name for proxy in PROXIES}
         names = [stand_ins[name] for name in names]
-    files = tuple(folder / f"{name}.safetensors" for name in names)
+    files = tuple(stored_file(folder, name) for name in names)
     for path in files:
         if not path.is_file():
             raise InputError(

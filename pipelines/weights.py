@@ -19,7 +19,7 @@ from pipelines.command import check_writable, resolve, run_command, write_json
 from setr.config import Config, WeightsConfig, to_dict
 from setr.data.datasets import DATASETS
 from setr.data.scenes import render_scene
-from setr.models.pretrained_files import fetch_pretrained
+from setr.models.pretrained_files import fetch_pretrained, stored_file
 from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
 from setr.training.pretraining import PROXIES, TASK, Proxy, pretrain
@@ -37,11 +37,13 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def fetch_weights(folder: Path) -> None:
-    """Fetches the published weights of every variant through timm, with a receipt that holds each file's hash."""
+    """Fetches the published weights of every variant through timm unless they are there; a receipt holds each hash."""
     check_writable(folder, need_bytes=3_000_000_000)
     rows = [entry for variant in VARIANTS.values() for entry in (variant.pretrained, variant.cnn_pretrained) if entry]
     for published in dict.fromkeys(rows):
-        path = fetch_pretrained(published.timm_name, folder)
+        path = stored_file(folder, published.timm_name)
+        if not path.is_file():
+            path = fetch_pretrained(published.timm_name, folder)
         receipt = {"name": published.timm_name, "file": path.name, "sha256": file_sha256(path), "note": published.note}
         write_json(folder / f"{published.timm_name}.json", receipt)
         print(f"{path.name}: {receipt['sha256'][:12]}{'' if published.exact else ' (' + published.note + ')'}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, merge, plan_training, state_of
+from pipelines.jobs import Planned, merge, plan_training, state_of, weight_files
 from setr.config import load_config
 from setr.data.manifest import read_manifest
 from setr.errors import InputError
@@ -94,3 +94,13 @@ def test_the_job_carries_what_a_worker_needs(trained: Planned, home: Path) -> No
     assert job["allow_drift"]
     assert not trained.job(load_config(PARAMS), home / "stop")["allow_drift"]
     assert read_manifest(Path(job["shards"]["train"]))[1] == trained.experiment.manifest
+
+
+def test_published_weights_may_be_files_of_any_kind(tmp_path: Path) -> None:
+    name = "vit_large_patch16_384.augreg_in21k_ft_in1k"
+    with pytest.raises(InputError, match=r"E_WEIGHTS.*setr-pup.*pipelines/weights.py. sweep.scale=paper"):
+        weight_files("setr-pup", "paper", tmp_path)
+    (tmp_path / f"{name}.pth").write_bytes(b"a")
+    assert weight_files("setr-pup", "paper", tmp_path) == (tmp_path / f"{name}.pth",)
+    (tmp_path / f"{name}.safetensors").write_bytes(b"b")
+    assert weight_files("setr-pup", "paper", tmp_path) == (tmp_path / f"{name}.safetensors",)
