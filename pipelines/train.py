@@ -1,11 +1,14 @@
 """Trains and scores one experiment in this process, or under torchrun: `python pipelines/train.py variant=setr-pup`.
 
+With training.workers=N it starts torchrun itself, with N processes on this machine.
+
 A cell of the paper is named by `cell=table2/setr-pup/80k`; otherwise `variant`, `data.name` and `training.recipe.*`
 say what to train. The same command goes on after a kill; SIGTERM and Ctrl-C save first, a second one ends at once.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,6 +42,9 @@ class Session:
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
     """Trains what the `training` section asks for; returns the exit status, the same on every rank."""
+    if config.training.workers > 1 and "WORLD_SIZE" not in os.environ:
+        launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={config.training.workers}")
+        os.execv(sys.executable, (sys.executable, *launcher, *sys.argv))
     with distributed_context() as context, stop_on_signals() as stop:
         planned: list[Planned] = []  # on rank 0 alone, which decides what the others do
         sessions: list[Session] = []

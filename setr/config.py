@@ -88,7 +88,7 @@ class TrainingConfig:
     variant: str = "setr-pup"
     schedule: str = "80k"
     seed: int = field(default=0, metadata=NotNegative)
-    workers: int = field(default=1, metadata=Positive)  # processes that share the global batch
+    workers: int = field(default=1, metadata=Positive)  # processes (train.py: on this machine) that share the global batch
     threads: int = field(default=1, metadata=Positive)  # torch threads per worker on a CPU
     loader_threads: int = field(default=1, metadata=NotNegative)
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
