@@ -234,7 +234,8 @@ def own_recipe(recipe: Recipe, config: Config) -> Recipe:
     """
     precision: str = config.training.precision
     if precision == "auto":
-        precision = "bfloat16" if torch.cuda.is_available() else "float32"
+        # Emulated it would be slower than float32: cards before Ampere.
+        precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     values = {
         **json.loads(json.dumps(dataclasses.asdict(recipe))),
         "precision": precision,

@@ -106,7 +106,7 @@ class TrainingConfig:
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
     # Speed and memory; null and auto follow the device (setr/training/execution.py). Only `precision` decides results.
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 where this process sees a GPU
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if this process sees a GPU for it
     compile: bool | None = None  # torch.compile of the transformer's layers; null: on a GPU, from 2000 steps on
     channels_last: bool | None = None  # memory order of the decoders' convolutions; null: on a GPU
     activation_checkpointing: bool = False  # of the transformer's layers: a third more work, a sixth of the memory

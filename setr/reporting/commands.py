@@ -75,7 +75,8 @@ def _miniature(result: Result) -> MiniatureConfig:
     windows = [score["protocol"]["window"] for score in result.scores.values() if score.get("protocol")]
     if result.of("scale") != "miniature" or not result.cells or not windows:
         return MiniatureConfig()
-    return MiniatureConfig(crop_size=tuple(windows[0]))
+    height, width = windows[0]
+    return MiniatureConfig(crop_size=(height, width))
 
 
 def _usual_recipe(result: Result, miniature: MiniatureConfig) -> Recipe:

@@ -118,10 +118,8 @@ def distributed_context() -> Iterator[Context]:
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    # Asked of the whole machine, not of this process: ranks that chose differently would wait for each other for ever.
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", str(local_rank + 1)))
-    has_gpu = torch.cuda.device_count() >= neighbours
-    device = f"cuda:{local_rank}" if has_gpu else "cpu"
+    device = _own_device(local_rank)
+    has_gpu = device != "cpu"
     if has_gpu:
         torch.cuda.set_device(local_rank)
     if world_size > 1:
@@ -131,6 +129,15 @@ def distributed_context() -> Iterator[Context]:
     finally:
         if world_size > 1:
             dist.destroy_process_group()
+
+
+def _own_device(local_rank: int) -> str:
+    """Returns the process's GPU if every process of this machine has one, else cpu.
+
+    Asked of the whole machine, not of this process: ranks that chose differently would wait for each other for ever.
+    """
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", str(local_rank + 1)))
+    return f"cuda:{local_rank}" if torch.cuda.device_count() >= neighbours else "cpu"
 
 
 class Stopped(Exception):

@@ -69,7 +69,7 @@ def prepare_model(model: nn.Module, execution: Execution) -> None:
     torch.backends.cudnn.allow_tf32 = False
     for part in model.children():
         if execution.channels_last and not isinstance(part, TappedVisionTransformer):
-            part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+            part.to(memory_format=torch.channels_last)
     encoder = getattr(model, "encoder", None)
     if isinstance(encoder, TappedVisionTransformer):
         encoder.set_grad_checkpointing(execution.activation_checkpointing)

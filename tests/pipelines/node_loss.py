@@ -1,24 +1,22 @@
 """A cluster of three raylets on this machine, of which one is killed while its two workers train. For test_cluster.
 
-    python node_loss.py FOLDER
+    PYTHONPATH=<project>:<project>/tests/training python node_loss.py FOLDER
 
 Trains tiny_training's model below FOLDER; ends with status 0 if the training finished on the node that was left.
 """
 
 import os
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "training")]
 KILL_AT = 8  # steps; the checkpoint before is that of step 6
 
 
 def work(job, context):
     """What each worker runs: at step KILL_AT of the first attempt both wait for the end of their node."""
-    sys.path[:0] = job["path"]
     import torch
     from tiny_training import recording, run
 
@@ -46,12 +44,10 @@ def main(folder: Path) -> int:
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     others = [nodes.add_node(num_cpus=2) for _ in range(2)]
     os.environ["RAY_ADDRESS"] = nodes.address
-    import threading
-
     from pipelines import cluster
 
     cluster.connect(log_folder=folder / "logs")
-    job = {"folder": str(folder / "run"), "path": sys.path[:2]}
+    job = {"folder": str(folder / "run")}
 
     def lose_the_node() -> None:
         markers = [folder / "run" / f"here-{rank}" for rank in range(2)]

@@ -51,6 +51,7 @@ def test_a_lost_node_costs_the_steps_since_the_checkpoint_and_no_bit(tmp_path):
         "RAY_health_check_timeout_ms": "1000",
         "RAY_health_check_failure_threshold": "3",
     }
+    paths = HERE.parents[1], HERE.parent / "training"
     with tempfile.TemporaryDirectory(prefix="ray") as short:  # a socket's path has room for 107 characters
         token = Path(short) / "token"
         token.write_text("0" * 32)
@@ -58,10 +59,10 @@ def test_a_lost_node_costs_the_steps_since_the_checkpoint_and_no_bit(tmp_path):
         security = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": short}
         done = subprocess.run(
             [sys.executable, HERE / "node_loss.py", tmp_path],
-            env={**kept, **quick, **security, "OMP_NUM_THREADS": "1"},
+            env={**kept, **quick, **security, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))},
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=600,
         )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "killed" in done.stdout

@@ -107,7 +107,7 @@ def test_the_precision_is_settled_when_it_is_planned(home: Path, monkeypatch: py
     words = ("variant=setr-pup-random", "data.name=scenes", "training.recipe.crop_size=[32,32]")
     on_cpu = plan(*words)
     assert on_cpu.experiment.recipe.precision == "float32"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
     on_gpu = plan(*words)
     assert on_gpu.experiment.recipe.precision == "bfloat16"
     assert on_gpu.identity != on_cpu.identity

@@ -403,7 +403,7 @@ def test_two_ranks_killed_at_every_step_end_with_the_same_bits(tmp_path):
     assert start(undisturbed, **options) == [0, 0]
     for step in range(1, 21):
         at = {"event": "metrics", "step": step, "rank": step % 2}
-        codes = start(run, attempt=step, at=at, seconds=20, **options)
+        codes = start(run, attempt=step, at=at, **options)
         assert codes[step % 2] == -signal.SIGKILL, step
         assert codes[1 - step % 2] != 0, step
     assert start(run, attempt=99, **options) == [0, 0]
