@@ -170,6 +170,7 @@ def run_on_workers(
             world_size=place.get_world_size(),
             local_rank=place.get_local_rank(),
             device=device,
+            versions={"ray": ray.__version__},
         )
         outcome = work(parameters, context)
         # Ray Train waits for every rank's report, and drops metrics that come without a checkpoint folder: what the
@@ -196,7 +197,8 @@ def run_on_workers(
 def _single_process_context() -> Context:
     import torch
 
-    return Context(rank=0, world_size=1, local_rank=0, device="cuda" if torch.cuda.is_available() else "cpu")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Context(device=device, versions={"ray": ray.__version__})
 
 
 def _last_line(error: BaseException) -> str:

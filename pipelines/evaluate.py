@@ -102,7 +102,7 @@ def score(subject: Subject, shards: Shards, protocol: Protocol, place: Place, *,
         )
     own = subject.experiment
     return {
-        **score_record(evaluation),
+        **score_record(evaluation, shards.manifest_hash),
         "checkpoint": {"source": str(subject.source), "sha256": subject.sha256, "identity": own and own.identity},
         "data": {
             "dataset": shards.manifest.dataset,
@@ -142,7 +142,7 @@ def present(record: Mapping[str, Any], subject: Subject, path: Path) -> None:
         said += f", boundary IoU {_percent(record['boundary_iou'])} %"
     print(f"{said} over {record['images']} images")
     recorded = subject.recorded.get(protocol["name"], {})
-    if recorded.get("digest") == record["digest"]:
+    if (recorded.get("digest"), recorded.get("manifest")) == (record["digest"], record["manifest"]):
         same = all(recorded[name] == record[name] for name in ("mIoU", "pixel_accuracy", "per_class_iou"))
         print("as recorded when it was trained" if same else f"recorded was mIoU {recorded['mIoU']} %")
     print(f"protocol {record['digest'][:12]}: {canonical_json(protocol)}")

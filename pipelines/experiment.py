@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,10 @@ from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
 from setr.training.context import Context, StopRequest
 from setr.training.events import append_event
+from setr.training.execution import Execution
 from setr.training.loop import Outcome, Stopped, train
 from setr.training.resume import IDENTITY, read_json
+from setr.training.watchdog import Limits
 
 EXPERIMENT = "experiment.json"
 EVENTS = "events.jsonl"
@@ -115,9 +118,12 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         keep_last=job["keep_checkpoints"],
         should_stop=stop or Path(job["stop_file"]).exists,
         allow_drift=job.get("allow_drift", False),
+        execution=Execution(**job["execution"]),
+        limits=Limits(**job["watchdog"]),
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
-    missing = [protocol for protocol in protocols if kept.get(protocol.name, {}).get("digest") != protocol.digest()]
+    scored_on = shards["val"].manifest_hash
+    missing = [protocol for protocol in protocols if not is_scored(kept.get(protocol.name, {}), protocol, scored_on)]
     evaluations = [newest.get(protocol.name) or score(model, protocol) for protocol in missing]
     if context.rank == 0:
         for evaluation in evaluations:
@@ -131,7 +137,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "step": outcome.step,
                 "checkpoint": outcome.checkpoint.sha256,
                 "checkpoint_folder": outcome.checkpoint.path.name,
-                "scores": kept | {evaluation.protocol.name: score_record(evaluation) for evaluation in evaluations},
+                "scores": kept | {found.protocol.name: score_record(found, scored_on) for found in evaluations},
                 "weights": receipts,
                 "classes": list(shards["val"].manifest.classes),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
@@ -163,11 +169,20 @@ def new_model(experiment: Experiment, num_classes: int, weights: list[str]) -> t
     return model, [load_pretrained(model, *weights).as_dict()] if weights else []
 
 
-def score_record(evaluation: Evaluation) -> dict[str, Any]:
-    """Returns one protocol's scores as they are stored: percent, with the protocol and its digest beside them."""
+def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bool:
+    """Returns whether a stored score is that of the protocol on the images of a manifest (its hash; "": any)."""
+    return score.get("digest") == protocol.digest() and manifest in ("", score.get("manifest"))
+
+
+def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
+    """Returns one protocol's scores as they are stored: in percent, with what they are scores of.
+
+    Protocol, its digest, and the hash of the manifest of the images belong to a score as the identity to a training.
+    """
     return {
         **evaluation.scores.as_dict(),
         "images": evaluation.images,
+        "manifest": manifest,
         "protocol": json.loads(json.dumps(dataclasses.asdict(evaluation.protocol))),
         "digest": evaluation.protocol.digest(),
     }

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from pipelines.command import resolve
-from pipelines.experiment import EVENTS, SCORES
+from pipelines.experiment import EVENTS, SCORES, is_scored
 from setr.config import Config, build
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -22,6 +24,7 @@ from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
 from setr.training.checkpoint import latest_step, verify_checkpoint
 from setr.training.events import read_events
+from setr.training.execution import Execution
 from setr.training.pretraining import PROXIES
 
 # What these modules and their imports compute decides a result; their hash is part of every identity.
@@ -45,6 +48,7 @@ class Planned:
     weights: tuple[Path, ...]  # files: transformer first, then the CNN
     state: str  # done | resumable | to do | failed
     step: int  # of the newest checkpoint
+    validation: str = ""  # hash of the manifest of the images that it is scored on
 
     @property
     def identity(self) -> str:
@@ -57,6 +61,11 @@ class Planned:
         experiment = self.experiment
         seed = f" seed {experiment.seed}" if experiment.seed else ""
         return f"{experiment.variant} {experiment.schedule}{seed}"
+
+    def state_now(self) -> tuple[str, int]:
+        """Returns state and step as they are now."""
+        identity = "" if self.folder.name == self.identity else self.identity
+        return state_of(self.folder, self.protocols, identity=identity, validation=self.validation)
 
     def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
@@ -73,6 +82,8 @@ class Planned:
             "micro_batch": training.micro_batch,
             "log_every": training.log_every,
             "keep_checkpoints": training.keep_checkpoints,
+            "execution": {field.name: getattr(training, field.name) for field in dataclasses.fields(Execution)},
+            "watchdog": dataclasses.asdict(training.watchdog),
             "stop_file": str(stop_file),
             "allow_drift": allow_drift,
         }
@@ -127,35 +138,58 @@ def plan_training(config: Config) -> Planned:
         groups = by_training(select_cells([config.training.cell]))
         if not groups:
             raise InputError("E_CELL", "nothing is trained for this cell", found=config.training.cell)
-        planned = _planned(config, next(iter(groups.values())), config.training.seed)
+        planned = _with_siblings(config, _planned(config, next(iter(groups.values())), config.training.seed))
     else:
         planned = _own_experiment(config)
     if not config.training.folder:
         return planned
-    folder = resolve(config.training.folder)
-    state, step = state_of(folder, planned.protocols, identity=planned.identity)
-    return dataclasses.replace(planned, folder=folder, state=state, step=step)
+    moved = dataclasses.replace(planned, folder=resolve(config.training.folder))
+    state, step = moved.state_now()
+    return dataclasses.replace(moved, state=state, step=step)
 
 
 def _planned(config: Config, group: list[Cell], seed: int) -> Planned:
     cell = group[0]
-    recipe = cell.published_recipe(config.sweep.flavour)
-    protocols = {entry.protocol: entry.published_protocol() for entry in group}
-    dataset = cell.dataset
-    if config.sweep.scale == "miniature":
-        dataset = DATASET
-        recipe = miniature_recipe(recipe, cell.schedule, config.miniature)
-        protocols = {kind: miniature_protocol(entry, config.miniature) for kind, entry in protocols.items()}
+    dataset, recipe, _ = _terms(config, cell)
+    protocols = {entry.protocol: _terms(config, entry)[2] for entry in group}
     return describe(
         config,
         dataset=dataset,
         variant=cell.variant,
         schedule=cell.schedule,
         seed=seed,
-        recipe=own_recipe(recipe, config.training.recipe),
+        recipe=recipe,
         cell_keys=tuple(entry.key for entry in group),
         protocols=tuple(protocols[kind] for kind in sorted(protocols, reverse=True)),  # single scale first
     )
+
+
+def _terms(config: Config, cell: Cell) -> tuple[str, Recipe, Protocol]:
+    """Returns data set, recipe and protocol of a cell at the scale that the settings ask for."""
+    recipe, protocol = cell.published_recipe(config.sweep.flavour), cell.published_protocol()
+    if config.sweep.scale != "miniature":
+        return cell.dataset, own_recipe(recipe, config), protocol
+    recipe = miniature_recipe(recipe, cell.schedule, config.miniature)
+    return DATASET, own_recipe(recipe, config), miniature_protocol(protocol, config.miniature)
+
+
+def _with_siblings(config: Config, planned: Planned) -> Planned:
+    """Returns the experiment with all cells of the paper that it fills: same training, and a protocol it is scored by.
+
+    The model may stand in several tables, and in miniature the same scenes stand for every data set.
+    """
+    experiment, keys = planned.experiment, list(planned.cells)
+    for cell in cells():
+        same = (cell.variant, cell.schedule) == (experiment.variant, experiment.schedule)
+        if not (same and cell.runnable) or cell.key in keys:
+            continue
+        try:
+            dataset, recipe, protocol = _terms(config, cell)
+        except InputError:  # the flavour has no recipe for that data set
+            continue
+        if (dataset, recipe) == (experiment.dataset, experiment.recipe) and protocol in planned.protocols:
+            keys.append(cell.key)
+    return dataclasses.replace(planned, cells=tuple(keys))
 
 
 def _own_experiment(config: Config) -> Planned:
@@ -166,7 +200,7 @@ def _own_experiment(config: Config) -> Planned:
         recipe = Recipe(iterations=1000, crop_size=config.miniature.crop_size, base_size=None)
     else:
         recipe = Recipe()
-    recipe = own_recipe(recipe, training.recipe)
+    recipe = own_recipe(recipe, config)
     quarter = max(1, recipe.iterations // 4)
     unset: dict[str, Any] = {
         name: quarter for name in ("evaluate_every", "checkpoint_every") if name not in training.recipe
@@ -194,9 +228,20 @@ def _own_experiment(config: Config) -> Planned:
     )
 
 
-def own_recipe(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """Returns the recipe with the user's `training.recipe` fields in place, checked as every setting is."""
-    values = {**json.loads(json.dumps(dataclasses.asdict(recipe))), **changes}
+def own_recipe(recipe: Recipe, config: Config) -> Recipe:
+    """Returns the recipe with `training.precision` and the user's `training.recipe` fields, checked as settings are.
+
+    The precision enters the identity as what it is: `auto` is decided here, by what this process sees.
+    """
+    precision: str = config.training.precision
+    if precision == "auto":
+        # Emulated it would be slower than float32: cards before Ampere.
+        precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    values = {
+        **json.loads(json.dumps(dataclasses.asdict(recipe))),
+        "precision": precision,
+        **config.training.recipe,
+    }
     checked = build(Recipe, values, "training.recipe")
     assert isinstance(checked, Recipe)
     return checked
@@ -214,7 +259,8 @@ def describe(
     protocols: tuple[Protocol, ...],
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path."""
-    _, manifest = read_manifest(resolve(config.data.shards) / dataset / "train")
+    shards = resolve(config.data.shards) / dataset
+    (_, manifest), (_, validation) = (read_manifest(shards / split) for split in ("train", "val"))
     weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
     experiment = Experiment(
         dataset=dataset,
@@ -228,8 +274,9 @@ def describe(
         code=code_hash(DECIDING_MODULES),
     )
     folder = resolve(config.storage.checkpoints) / experiment.identity
-    state, step = state_of(folder, protocols)
-    return Planned(experiment, cell_keys, protocols, folder, weights, state, step)
+    planned = Planned(experiment, cell_keys, protocols, folder, weights, "to do", 0, validation)
+    state, step = planned.state_now()
+    return dataclasses.replace(planned, state=state, step=step)
 
 
 def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
@@ -251,22 +298,25 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def state_of(folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "") -> tuple[str, int]:
+def state_of(
+    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = ""
+) -> tuple[str, int]:
     """Returns (done | resumable | to do | failed, step) of an experiment's folder.
 
-    Done means a proven checkpoint that was scored under all of `protocols`. `identity` is asked for where the folder is
-    not named by it: what was scored may then be another experiment.
+    Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
+    `validation` is the hash of ("": any). `identity` is asked for where the folder is not named by it: what was scored
+    may then be another experiment.
     """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
         try:
-            scores = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-            digests = {score["digest"] for score in scores["scores"].values()}
-            asked = all(protocol.digest() in digests for protocol in protocols)
-            same = not identity or scores.get("identity", folder.name) == identity
-            if asked and same and verify_checkpoint(folder, int(scores["step"])).sha256 == scores["checkpoint"]:
-                return "done", int(scores["step"])
-        except (SetrError, ValueError, KeyError):
+            stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+            scores = stored["scores"].values()
+            asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
+            same = not identity or stored.get("identity", folder.name) == identity
+            if asked and same and verify_checkpoint(folder, int(stored["step"])).sha256 == stored["checkpoint"]:
+                return "done", int(stored["step"])
+        except (SetrError, ValueError, KeyError, AttributeError):
             pass  # damaged: trained on from the newest checkpoint that holds
     if step > 0:
         return "resumable", step

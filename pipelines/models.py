@@ -11,7 +11,7 @@ from setr.config import Config
 from setr.models.counting import count_model, hybrid_readings
 from setr.models.layout import ADE20K_CLASSES
 from setr.models.segmenter import SCALES, VARIANTS, Variant, variant_spec
-from setr.paper.choices import DATASETS, FLAVOURS
+from setr.paper.choices import DATASETS, DECODERS, FLAVOURS
 from setr.paper.protocols import NUM_CLASSES
 from setr.paper.recipes import recipe
 from setr.paper.tables import load_tables
@@ -81,10 +81,11 @@ def row(variant: Variant, choice: Choice) -> tuple[str, ...]:
 
 
 def crop_size(variant: Variant, choice: Choice) -> tuple[int, int]:
-    """Returns the crop the variant trains on: its recipe's, or the miniature's."""
+    """Returns the crop the variant trains on: its recipe's, or the miniature's; the SETR models' without a recipe."""
     if choice.scale == "miniature":
         return choice.miniature_crop
-    return recipe(choice.dataset, variant.decoder, "80k").crop_size
+    decoder = variant.decoder if variant.decoder in DECODERS else "naive"
+    return recipe(choice.dataset, decoder, "80k").crop_size
 
 
 def weights(variant: Variant, scale: str) -> str:

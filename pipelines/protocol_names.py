@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from setr.config import MiniatureConfig
 from setr.models.baselines import FCNHeadSpec, FPNSpec
-from setr.models.decoders import MLASpec
+from setr.models.decoders import MLASpec, UpHeadSpec
 from setr.models.specification import SegmenterSpec
 from setr.paper.choices import DATASETS, require_choice
 from setr.paper.miniature import DATASET, miniature_protocol
@@ -61,7 +61,7 @@ def named_protocol(
 
 
 def decoder_of_model(spec: SegmenterSpec) -> str:
-    """Returns the decoder as protocols name it: naive, pup, mla, fcn or semantic-fpn."""
+    """Returns the decoder as protocols name it: naive, pup, mla, fcn or semantic-fpn; naive for one of one's own."""
     head = spec.decoder
     if isinstance(head, MLASpec):
         return "mla"
@@ -69,4 +69,4 @@ def decoder_of_model(spec: SegmenterSpec) -> str:
         return "fcn"
     if isinstance(head, FPNSpec):
         return "semantic-fpn"
-    return "pup" if len(head.up_scales) > 2 else "naive"
+    return "pup" if isinstance(head, UpHeadSpec) and len(head.up_scales) > 2 else "naive"

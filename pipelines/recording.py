@@ -16,7 +16,7 @@ from pipelines.experiment import EVENTS, PICTURE, SCORES
 from pipelines.jobs import Planned
 from pipelines.tracking import RECORD_ARTIFACT, Tracker
 from setr.reporting.results import Result, read_experiment, save_results
-from setr.training.events import Event, EventReader
+from setr.training.events import Event, EventReader, read_events
 
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
 POLL_SECONDS = 0.3
@@ -145,7 +145,9 @@ class Recorder:
 def finished_result(entry: Planned) -> Result:
     """Returns everything a report needs of a finished experiment, read from its folder."""
     scored = json.loads((entry.folder / SCORES).read_text(encoding="utf-8"))
+    attempt = next((event for event in reversed(read_events(entry.folder / EVENTS)) if event["event"] == "start"), {})
     tags = {
+        **{f"setr.{name}": str(attempt[name]) for name in ("device", "world_size", "execution") if name in attempt},
         "setr.checkpoint": scored["checkpoint"],
         "setr.parameters": str(scored["parameters"]),
         **{f"setr.seconds.{name}": f"{value:.2f}" for name, value in scored["seconds"].items()},

@@ -26,7 +26,7 @@ from pipelines import cluster
 from pipelines.command import check_writable, resolve, run_command, write_json
 from pipelines.experiment import EVENTS, run_experiment
 from pipelines.jobs import Planned, plan_sweep, state_of
-from pipelines.lineage import environment, git_diff, git_lineage
+from pipelines.lineage import DIFF_ARTIFACT, environment, git_diff, git_lineage
 from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder, finished_result
@@ -99,7 +99,7 @@ def train_missing(config: Config, planned: Sequence[Planned], missing: Sequence[
     name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
     parent = tracker.start_parent(name, tags, _description(planned, missing))
     tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
-    tracker.text_artifact(parent, "code.diff", git_diff())
+    tracker.text_artifact(parent, DIFF_ARTIFACT, git_diff())
     rows = {entry.identity: Row(entry.name, entry.experiment.recipe.iterations, step=entry.step) for entry in missing}
     board = Board(rows)
     begun = time.time()
@@ -126,7 +126,7 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
     tracked = {
         run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
     }
-    unsent = [e for e in planned if e.identity not in tracked and state_of(e.folder, e.protocols)[0] == "done"]
+    unsent = [e for e in planned if e.identity not in tracked and e.state_now()[0] == "done"]
     if unsent:
         tags = {**git_lineage(), **environment()}
         parent = tracker.start_parent("records sent later", tags, f"{len(unsent)} experiments trained earlier.")

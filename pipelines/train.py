@@ -7,6 +7,7 @@ say what to train. The same command goes on after a kill; SIGTERM and Ctrl-C sav
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.experiment import SCORES, let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
-from pipelines.lineage import environment, git_lineage
+from pipelines.lineage import DIFF_ARTIFACT, engine_versions, environment, git_diff, git_lineage
 from pipelines.progress import Board, Row, SweepProgress
 from setr.config import Config
 from setr.training.context import distributed_context, stop_on_signals
@@ -60,6 +61,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             sessions.append(_start_session(config, entry))
             return entry.job(config, entry.folder / "stop", allow_drift=arguments.allow_drift)
 
+        context = dataclasses.replace(context, versions=engine_versions())
         job = context.on_main(begin)
         outcome: Outcome = {"status": "finished"}
         if job is not None and context.is_main:
@@ -78,6 +80,7 @@ def _start_session(config: Config, planned: Planned) -> Session:
     tags = {**git_lineage(), **environment()}
     tracker = Tracker(config.tracking, resolve("."))
     parent = tracker.start_parent(f"train {planned.name}", tags, "One training started by hand.")
+    tracker.text_artifact(parent, DIFF_ARTIFACT, git_diff())
     return Session(planned, tracker, parent, tags)
 
 

@@ -81,6 +81,17 @@ class MiniatureConfig:
 
 
 @dataclass(frozen=True)
+class WatchdogConfig:
+    """How long, in seconds, a section of a training may go on without progress before its process is ended."""
+
+    step: float = field(default=30.0, metadata={"above": 0.0})  # at least, waiting for data included
+    step_factor: float = field(default=10.0, metadata={"minimum": 1.0})  # times the 99th percentile of the steps so far
+    setup: float = field(default=900.0, metadata={"above": 0.0})  # and the first three steps, which may compile
+    checkpoint: float = field(default=900.0, metadata={"above": 0.0})
+    evaluation: float = field(default=3600.0, metadata={"above": 0.0})
+
+
+@dataclass(frozen=True)
 class TrainingConfig:
     """One training (pipelines/train.py), and what every training of a sweep shares."""
 
@@ -94,6 +105,13 @@ class TrainingConfig:
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
+    # Speed and memory; null and auto follow the device (setr/training/execution.py). Only `precision` decides results.
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if this process sees a GPU for it
+    compile: bool | None = None  # torch.compile of the transformer's layers; null: on a GPU, from 2000 steps on
+    channels_last: bool | None = None  # memory order of the decoders' convolutions; null: on a GPU
+    activation_checkpointing: bool = False  # of the transformer's layers: a third more work, a sixth of the memory
+    optimizer_kernel: Literal["auto", "fused", "foreach", "plain"] = "auto"  # auto: fused on CPU and GPU
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     folder: str = ""  # train.py alone: where to train or go on; empty: <storage.checkpoints>/<identity>
     recipe: dict[str, Any] = field(default_factory=dict)  # own recipe: fields of setr.paper.recipes.Recipe
 

@@ -87,7 +87,8 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
             "E_MANIFEST",
             f"no prepared data set here ({error.strerror})",
             where=path,
-            remedy="run python pipelines/prepare.py; a build that was cut off continues",
+            remedy=f"run python pipelines/prepare.py data.name={path.parent.parent.name} data.root=<its folder>; "
+            "a build that was cut off continues",
         ) from error
     try:
         record = loads_signed(data)

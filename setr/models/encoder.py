@@ -4,7 +4,7 @@ Shapes: B images, C hidden size, H W pixels, h w patches. Layers are counted fro
 `blocks.i`, so the paper's Z^24 is tap 23.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -62,17 +62,24 @@ class PaddedPatchEmbed(PatchEmbed):
         return self.proj(x)
 
 
+def run_block(block: nn.Module, x: Tensor) -> Tensor:
+    """Return a layer's output for its input, tokens (B, N, C)."""
+    return block(x)
+
+
 class TappedVisionTransformer(VisionTransformer):
     """A timm VisionTransformer without final norm and head, whose forward returns the layers asked for.
 
     The parameter names are timm's (`patch_embed.proj`, `cls_token`, `pos_embed`, `blocks.i...`). The class token
     goes through all layers and is dropped from what is returned, or, with `keep_class_token=False` (MLA), leaves
     before the first layer: then it has no effect, gets no gradient, and is kept for the checkpoint's sake.
-    `grad_checkpointing` (timm's switch) recomputes each layer in the backward pass instead of keeping it.
+    `grad_checkpointing` (timm's switch) recomputes each layer in the backward pass instead of keeping it;
+    `run_training_block` runs a layer in train mode, and may be replaced by a compiled form of `run_block`.
     """
 
     cls_token: nn.Parameter
     pos_embed: nn.Parameter
+    run_training_block: Callable[[nn.Module, Tensor], Tensor] = staticmethod(run_block)
 
     def __init__(
         self,
@@ -128,13 +135,14 @@ class TappedVisionTransformer(VisionTransformer):
         """
         x, (h, w) = self.embed(images)
         prefix = int(self.keep_class_token)
+        run = self.run_training_block if self.training else run_block
         outputs: dict[int, Tensor] = {}
         for index in range(max(taps) + 1):
             block = self.blocks[index]
             if self.grad_checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, use_reentrant=False)
+                x = checkpoint(run, block, x, use_reentrant=False)
             else:
-                x = block(x)
+                x = run(block, x)
             if index in taps:
                 outputs[index] = x
         return [outputs[tap][:, prefix:].unflatten(1, (h, w)).permute(0, 3, 1, 2) for tap in taps]

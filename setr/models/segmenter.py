@@ -216,6 +216,7 @@ def variant_spec(
         return baseline_spec(
             row.decoder, row.encoder, num_classes=num_classes, crop_size=crop_size, miniature=miniature
         )
+    require_choice("decoder", row.decoder, MAIN_LAYERS)
     size = sizes or (MINIATURES if miniature else ENCODERS)[row.encoder]
     decoder, auxiliary, auxiliary_taps = setr_heads(row.decoder, row.encoder, size, rules, num_classes)
     cnn = None

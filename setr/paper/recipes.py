@@ -143,6 +143,10 @@ def recipe(dataset: str, decoder: str, schedule: str, *, flavour: str = "authors
     }
     if decoder in ("fcn", "semantic-fpn"):
         return Recipe(**_baseline(dataset, decoder), **common)  # type: ignore[arg-type]
+    if decoder not in _BASE_LR[flavour]:
+        raise InputError(
+            "E_RECIPE", "the decoder has no base learning rate", found=decoder, expected=", ".join(_BASE_LR[flavour])
+        )
     base_lr = _BASE_LR[flavour][decoder][_LR_COLUMN[dataset]]
     if base_lr is None:
         raise InputError(

@@ -11,9 +11,10 @@ from setr.errors import InputError
 from setr.paper.cells import Cell, find_cell
 from setr.reporting import verdicts
 from setr.reporting.charts import Series, line_chart
+from setr.reporting.commands import score_command, train_command
 from setr.reporting.layouts import number
 from setr.reporting.results import Result
-from setr.reporting.trace import Link, links, score_command, train_command
+from setr.reporting.trace import Link, links
 
 _CHARTS = (  # title, metrics, unit
     ("Loss", ("loss", "loss/main"), ""),

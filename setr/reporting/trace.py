@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from setr.errors import SetrError
 from setr.paper.cells import Cell, find_cell
 from setr.paper.experiment import canonical_json
+from setr.reporting.commands import score_command, train_command
 from setr.reporting.layouts import number, ours
 from setr.reporting.results import Result, hash_of
 from setr.reporting.tables import CellReport, build_table, scales_of, score_name
@@ -90,7 +90,7 @@ def _score_links(cell: Cell | None, result: Result) -> list[Link]:
         missing = "" if values else f"no finite score under protocol {name}" if name else "not scored"
         found.append(Link(f"score {name}".strip(), values, missing))
         if values:
-            found.append(_protocol_link(name, result))
+            found += [_protocol_link(name, result), _scored_link(name, result)]
     return found
 
 
@@ -100,6 +100,11 @@ def _protocol_link(name: str, result: Result) -> Link:
         return Link(f"protocol {name}", digest, "the protocol itself was not recorded")
     broken = "" if digest == hash_of(record) else f"its hash is {hash_of(record)[:12]}, recorded was {digest[:12]}"
     return Link(f"protocol {name}", f"{digest[:12]} {canonical_json(record)}", broken)
+
+
+def _scored_link(name: str, result: Result) -> Link:
+    manifest = str(result.scores[name].get("manifest", ""))
+    return _needed(f"scored on {name}", manifest, "no hash of the images that it was scored on was recorded")
 
 
 def _run_link(result: Result) -> Link:
@@ -154,34 +159,6 @@ def _command_links(cell: Cell | None, result: Result) -> list[Link]:
     train, score = train_command(result), score_command(result, score_name(cell) if cell else "")
     lost = "no cell or data set from which the command follows"
     return [_needed("train again", train, lost), _needed("score again", score, "no checkpoint to score")]
-
-
-def train_command(result: Result) -> str:
-    """Returns the command that trains the experiment again, "" if it does not follow from what is recorded."""
-    if result.tag("train"):
-        return result.tag("train")
-    if not result.of("variant"):
-        return ""
-    words = ["python", "pipelines/train.py"]
-    if result.cells:
-        words += [f"cell={result.cells[0]}"]
-    else:
-        words += [f"variant={result.of('variant')}", f"data.name={result.of('dataset')}"]
-    words += [f"sweep.scale={result.of('scale')}", f"seed={result.of('seed')}"]
-    flavour = result.of("recipe", {}).get("flavour", "authors")
-    if flavour != "authors":
-        words.append(f"sweep.flavour={flavour}")
-    return shlex.join(words)
-
-
-def score_command(result: Result, protocol: str = "") -> str:
-    """Returns the command that scores the checkpoint again, "" if no checkpoint is known."""
-    if result.tag("score"):
-        return result.tag("score")
-    if not result.checkpoint:
-        return ""
-    words = ["python", "pipelines/evaluate.py", f"checkpoint={result.checkpoint}", f"data.name={result.of('dataset')}"]
-    return shlex.join([*words, f"protocol={protocol}"] if protocol else words)
 
 
 def verify(

@@ -14,7 +14,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,13 +31,14 @@ from setr.training.batch_norm import share_statistics, slow_momentum
 from setr.training.checkpoint import CheckpointInfo
 from setr.training.context import Context, Event
 from setr.training.ema import MovingAverage
+from setr.training.execution import Settings, prepare_model, release_model
 from setr.training.gradients import GradientSum
 from setr.training.lease import exclusive
 from setr.training.loss import class_weights
 from setr.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
 from setr.training.resume import Found, find_checkpoint, load_model, read_json
 from setr.training.step import StepResult, TrainingModule, seed_step, train_step
-from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Limits, Sections, watched
+from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, watched
 
 EVALUATIONS = "evaluations.json"
 
@@ -52,18 +53,6 @@ class Outcome:
     step: int
     checkpoint: CheckpointInfo
     seconds: dict[str, float]  # this attempt's, by section: setup, data, step, checkpoint, evaluation
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a training runs here: none of it belongs to the experiment."""
-
-    threads: int = 2  # of the loader
-    micro_batch: int | None = None  # images per forward on one rank; None: all
-    keep_last: int = 2  # checkpoints, and the best
-    background_save: bool = True
-    allow_drift: bool = False
-    limits: Limits = field(default_factory=Limits)
 
 
 class Attempt:
@@ -126,9 +115,11 @@ class Attempt:
                 "E_CLASS_COUNT", "model and data set differ in classes", found=classes, expected=len(manifest.classes)
             )
         self.model = share_statistics(self.model.to(device), world_size=self.context.world_size, device=device)
+        execution = self.settings.execution.on_device(device, steps=self.recipe.iterations)
+        prepare_model(self.model, execution)
         self.model.train()
         weights = class_weights(self.recipe.class_weights, manifest.class_histogram)
-        self.optimizer = build_optimizer(self.model, self.recipe)
+        self.optimizer = build_optimizer(self.model, self.recipe, kernel=execution.optimizer_kernel)
         self.average = MovingAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
         step = self._restore()
         self.training = TrainingModule(
@@ -150,6 +141,7 @@ class Attempt:
             world_size=self.context.world_size,
             device=device,
             environment=self.environment,
+            execution=asdict(execution),
             host=socket.gethostname(),
             process=os.getpid(),
             # Statistics of the whole global batch, unless gradients are accumulated: then of what goes through at once.
@@ -265,6 +257,7 @@ class Attempt:
         if self.average is not None:
             self.average.copy_to_model()
         self.model.eval()
+        release_model(self.model)
         assert self.saved is not None
         return Outcome(self.evaluations[step], step, self.saved, self.sections.totals())
 

@@ -232,7 +232,8 @@ class Writer:
         held = {file: {n: (t.shape, t.dtype) for n, t in entries.items()} for file, entries in self._copies.items()}
         if layout != held:
             self._copies = {
-                file: {name: torch.empty(tensor.shape, dtype=tensor.dtype) for name, tensor in entries.items()}
+                # Pinned where it comes from a GPU: training stands still for the copy.
+                file: {n: torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda) for n, t in entries.items()}
                 for file, entries in tensors.items()
             }
         for file, entries in tensors.items():

@@ -114,21 +114,30 @@ class Context:
 def distributed_context() -> Iterator[Context]:
     """Gives the context of this process: of torchrun's group (RANK, WORLD_SIZE, LOCAL_RANK) or of a single process.
 
-    The group talks through NCCL if every process has a GPU, else through gloo.
+    The group talks through NCCL if every process of this machine has a GPU of its own, else through gloo on CPUs.
     """
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    has_gpu = torch.cuda.device_count() > local_rank
-    device = f"cuda:{local_rank}" if has_gpu else "cpu"
+    device = _own_device(local_rank)
+    has_gpu = device != "cpu"
     if has_gpu:
         torch.cuda.set_device(local_rank)
     if world_size > 1:
-        dist.init_process_group("nccl" if has_gpu else "gloo")
+        dist.init_process_group("nccl" if has_gpu else "gloo", device_id=torch.device(device) if has_gpu else None)
     try:
         yield Context(rank=rank, world_size=world_size, device=device, local_rank=local_rank)
     finally:
         if world_size > 1:
             dist.destroy_process_group()
+
+
+def _own_device(local_rank: int) -> str:
+    """Returns the process's GPU if every process of this machine has one, else cpu.
+
+    Asked of the whole machine, not of this process: ranks that chose differently would wait for each other for ever.
+    """
+    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", str(local_rank + 1)))
+    return f"cuda:{local_rank}" if torch.cuda.device_count() >= neighbours else "cpu"
 
 
 class Stopped(Exception):

@@ -8,8 +8,9 @@ from torch import nn
 
 from setr.data.shards import Shards
 from setr.paper.experiment import Experiment
-from setr.training.attempt import Attempt, Evaluate, Outcome, Settings
+from setr.training.attempt import Attempt, Evaluate, Outcome
 from setr.training.context import Context, Stopped
+from setr.training.execution import Execution, Settings
 from setr.training.watchdog import Limits
 
 __all__ = ["Outcome", "Stopped", "train"]
@@ -33,6 +34,7 @@ def train(
     should_stop: StopSource | None = None,
     allow_drift: bool = False,
     limits: Limits | None = None,
+    execution: Execution | None = None,
 ) -> Outcome:
     """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
 
@@ -44,7 +46,9 @@ def train(
     what a user can mend; EnvironmentFailure when the disk refuses.
     """
     recipe = experiment.recipe
-    settings = Settings(threads, micro_batch, keep_last, background_save, allow_drift, limits or Limits())
+    settings = Settings(
+        threads, micro_batch, keep_last, background_save, allow_drift, limits or Limits(), execution or Execution()
+    )
     with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
         step = attempt.resume()
         attempt.evaluate_if_owed(step, evaluate)

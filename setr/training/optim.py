@@ -15,19 +15,16 @@ HEAD_PREFIXES = ("decode_head.", "auxiliary_heads.")  # not the MLA neck: it tra
 _TABLES = ("encoder.pos_embed", "encoder.cls_token", "encoder.dist_token", "encoder.reg_token")
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Returns SGD with momentum or AdamW over `parameter_groups`, the fused kernels where the device has them.
+def build_optimizer(model: nn.Module, recipe: Recipe, *, kernel: str = "fused") -> torch.optim.Optimizer:
+    """Returns SGD with momentum or AdamW over `parameter_groups`; `kernel` is fused | foreach | plain.
 
     Each group carries `names` (its parameters' names, in order) and `lr_multiplier`.
     """
     groups = parameter_groups(model, recipe)
-    devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    fused = devices <= {"cpu", "cuda"}
+    decay, kernels = recipe.weight_decay, {"fused": kernel == "fused", "foreach": kernel == "foreach"}
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=recipe.base_lr, weight_decay=recipe.weight_decay, fused=fused)
-    return torch.optim.SGD(
-        groups, lr=recipe.base_lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=fused
-    )
+        return torch.optim.AdamW(groups, lr=recipe.base_lr, weight_decay=decay, **kernels)
+    return torch.optim.SGD(groups, lr=recipe.base_lr, momentum=recipe.momentum, weight_decay=decay, **kernels)
 
 
 def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -98,14 +95,14 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
     Raises InputError for tensors of parameters that the model does not have, or of another shape.
     """
     by_name = {
-        name: parameter
+        name: (parameter, group)
         for group in optimizer.param_groups
         for name, parameter in zip(group["names"], group["params"], strict=True)
     }
     optimizer.state.clear()
     for entry, value in tensors.items():
         key, _, name = entry.partition("/")
-        parameter = by_name.get(name)
+        parameter, group = by_name.get(name, (None, {}))
         if parameter is None or (value.ndim and value.shape != parameter.shape):
             raise InputError(
                 "E_CHECKPOINT_KEYS",
@@ -114,7 +111,11 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
                 found=tuple(value.shape),
                 expected="no such parameter" if parameter is None else tuple(parameter.shape),
             )
-        optimizer.state[parameter][key] = value.to(parameter.device).clone()
+        if value.ndim:
+            # In the parameter's own memory order: fused kernels walk both side by side.
+            optimizer.state[parameter][key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+        else:  # the count of steps, which only fused kernels read on the device
+            optimizer.state[parameter][key] = value.to(parameter.device if group.get("fused") else "cpu").clone()
 
 
 def _multiplier(name: str, depth: int, recipe: Recipe) -> float:

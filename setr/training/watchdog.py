@@ -23,7 +23,7 @@ SETUP, DATA, STEP, CHECKPOINT, EVALUATION = "setup", "data", "step", "checkpoint
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a section may last, in seconds."""
+    """How long a section may last, in seconds (`training.watchdog` in params.yaml)."""
 
     setup: float = 900.0
     checkpoint: float = 900.0

@@ -116,7 +116,7 @@ TRAIN = ("train", "data.name=camvid", "variant=setr-naive-base", "training.recip
 
 def test_missing_manifest(prepared):
     (prepared / "data/shards/camvid/train/manifest.json").unlink()
-    refused(prepared, *TRAIN, code="E_MANIFEST", names=["camvid/train", "prepare.py"])
+    refused(prepared, *TRAIN, code="E_MANIFEST", names=["camvid/train", "prepare.py data.name=camvid"])
 
 
 def test_one_flipped_byte_in_a_shard(prepared):

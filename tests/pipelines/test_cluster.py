@@ -1,7 +1,21 @@
+import importlib.metadata
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
 import pytest
 
 from pipelines import cluster
+from pipelines.lineage import engine_versions
 from setr.errors import EnvironmentFailure
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
+
+from tiny_training import events, losses, start, weights
+
+HERE = Path(__file__).resolve().parent
 
 
 @pytest.mark.parametrize("address", ["", "auto", "local", "127.0.0.1:6379", "http://127.0.0.1:8265", "localhost:6379"])
@@ -19,3 +33,43 @@ def test_a_cluster_beyond_this_machine_is_refused_without_a_token(monkeypatch, t
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(EnvironmentFailure, match="RAY_AUTH_MODE=token"):
         cluster.connect(log_folder=tmp_path)
+
+
+def test_both_ways_to_train_record_the_same_version_of_ray():
+    installed = {"ray": importlib.metadata.version("ray")}
+    assert cluster._single_process_context().versions == installed == engine_versions()
+
+
+@pytest.mark.slow
+def test_a_lost_node_costs_the_steps_since_the_checkpoint_and_no_bit(tmp_path):
+    """Two workers on one node of three; its raylet is killed, and they go on elsewhere."""
+    assert start(tmp_path / "undisturbed", world_size=2) == [0, 0]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "SETR_"))}
+    quick = {  # how soon a node counts as lost: milliseconds, and how often it must not answer
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "3",
+    }
+    paths = HERE.parents[1], HERE.parent / "training"
+    with tempfile.TemporaryDirectory(prefix="ray") as short:  # a socket's path has room for 107 characters
+        token = Path(short) / "token"
+        token.write_text("0" * 32)
+        token.chmod(0o600)
+        security = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": short}
+        done = subprocess.run(
+            [sys.executable, HERE / "node_loss.py", tmp_path],
+            env={**kept, **quick, **security, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))},
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "killed" in done.stdout
+    begun = events(tmp_path / "run", "start")
+    assert [event["step"] for event in begun] == [0, 6]
+    assert weights(tmp_path / "run") == weights(tmp_path / "undisturbed")
+    found, expected = losses(tmp_path / "run"), losses(tmp_path / "undisturbed")
+    assert {step: set(values) for step, values in found.items()} == {step: set(v) for step, v in expected.items()}
+    assert [step for step, values in found.items() if len(values) > 1] == [7, 8]
+    assert begun[0]["environment"]["ray"] == importlib.metadata.version("ray")

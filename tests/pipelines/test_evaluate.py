@@ -28,7 +28,7 @@ from setr.errors import InputError
 from setr.models.export import export_weights
 from setr.models.segmenter import VARIANTS, variant_spec
 from setr.paper.protocols import protocol
-from setr.reporting.trace import score_command
+from setr.reporting.commands import score_command
 
 
 def command(*words: str) -> int:
@@ -203,3 +203,12 @@ def test_names_are_the_papers_protocols(variant: str, scale: str) -> None:
     same = named_protocol("ms", spec, "cityscapes_trainids", num_classes=19)
     assert same == protocol("cityscapes", decoder, "ms")
     assert named_protocol("ss", spec, "pascal_context_59", num_classes=59).num_classes == 59
+
+
+def test_a_decoder_of_ones_own_is_scored_in_windows_of_its_crop() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class ConcatSpec:
+        in_channels: int = 8
+
+    spec = dataclasses.replace(variant_spec("setr-naive", num_classes=19, crop_size=(768, 768)), decoder=ConcatSpec())
+    assert named_protocol("ms", spec, "cityscapes", num_classes=19) == protocol("cityscapes", "naive", "ms")

@@ -2,16 +2,21 @@
 
 import dataclasses
 import json
+import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, merge, plan_training, state_of, weight_files
-from setr.config import load_config
+from pipelines.jobs import Planned, merge, plan_sweep, plan_training, state_of, weight_files
+from setr.config import Config, load_config
 from setr.data.manifest import read_manifest
 from setr.errors import InputError
+from setr.paper.cells import find_cell
+from setr.reporting.commands import train_command
+from setr.reporting.results import Result
 from setr.training.context import Context
 from setr.training.events import read_events
 from setr.training.pretraining import PROXIES
@@ -19,26 +24,95 @@ from setr.training.pretraining import PROXIES
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
 
+def settings(*words: str) -> Config:
+    """Returns the settings of tiny miniatures."""
+    overrides = ["miniature.iterations={40k: 4, 80k: 4}", "miniature.crop_size=[32,32]", "miniature.batch_size=2"]
+    return load_config(PARAMS, [*overrides, *words], section="training")
+
+
 def plan(*words: str) -> Planned:
     """Returns what the training command plans for these words."""
-    overrides = ["miniature.iterations={40k: 4, 80k: 4}", "miniature.crop_size=[32,32]", "miniature.batch_size=2"]
-    return plan_training(load_config(PARAMS, [*overrides, *words], section="training"))
+    return plan_training(settings(*words))
 
 
-def test_the_command_that_a_trace_prints(home: Path) -> None:
-    weights = home / "weights"
-    weights.mkdir(exist_ok=True)
-    for proxy in PROXIES:
-        (weights / f"{proxy.name}.safetensors").write_bytes(proxy.name.encode())
+def test_the_command_that_a_trace_prints(home: Path, weights: Path) -> None:
     planned = plan("cell=table2/setr-pup/80k", "sweep.scale=miniature", "seed=0")
     experiment = planned.experiment
     assert (experiment.variant, experiment.schedule, experiment.seed) == ("setr-pup", "80k", 0)
     assert experiment.dataset == "scenes"
-    assert planned.cells == ("table2/setr-pup/80k",)
+    assert planned.cells[0] == "table2/setr-pup/80k"
     assert [protocol.name for protocol in planned.protocols] == ["ss"]
     assert planned.state == "to do"
     assert planned.folder == home / "checkpoints" / planned.identity
     assert plan("cell=table2/setr-pup/80k", "sweep.scale=miniature", "seed=1").identity != planned.identity
+
+
+@pytest.fixture
+def weights(home: Path) -> Path:
+    """Makes files that stand for the miniatures' pre-trained weights."""
+    folder = home / "weights"
+    folder.mkdir(exist_ok=True)
+    for proxy in PROXIES:
+        (folder / f"{proxy.name}.safetensors").write_bytes(proxy.name.encode())
+    return folder
+
+
+CHANGED = ("training.recipe.base_lr=1.0e-5", "training.recipe.ratio_range=[0.8,1.2]", "miniature.evaluations=1")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cell=table2/setr-pup/80k",),
+        ("cell=table2/setr-mla/40k", "sweep.flavour=mmseg", "seed=3", *CHANGED),
+        ("cell=table2/setr-pup/80k", "training.recipe.crop_size=[32,64]"),
+        ("variant=setr-pup-random", "data.name=scenes", "sweep.scale=miniature", "training.recipe.crop_size=[32,32]"),
+        ("variant=setr-naive", "data.name=scenes", "schedule=mine", *CHANGED[:2]),
+    ],
+    ids=["cell", "changed", "crop", "own", "named"],
+)
+def test_train_again_plans_the_same_experiment(home: Path, weights: Path, words: tuple[str, ...]) -> None:
+    planned = plan(*words)
+    scores = {protocol.name: {"protocol": dataclasses.asdict(protocol)} for protocol in planned.protocols}
+    result = Result(planned.identity, planned.cells, planned.experiment.as_dict(), scores, {})
+    command = shlex.split(train_command(result))
+    assert command[:2] == ["python", "pipelines/train.py"]
+    again = plan_training(load_config(PARAMS, command[2:], section="training"))
+    assert again.experiment == planned.experiment
+    assert again.protocols == planned.protocols
+
+
+def test_all_cells_that_a_training_fills_are_tagged(home: Path, weights: Path) -> None:
+    planned = plan("cell=table2/setr-pup/80k", "sweep.scale=miniature")
+    all_schedules = "miniature.iterations={40k: 4, 80k: 4, 100k: 4, 160k: 4}"
+    swept = plan_sweep(settings("sweep.tables=[2,3,4,5,6,7]", "sweep.variants=[setr-pup]", all_schedules))
+    [same] = [entry for entry in swept if entry.identity == planned.identity]
+    single_scale = {key for key in same.cells if find_cell(key).protocol == "ss"}
+    assert len(single_scale) > 1
+    assert set(planned.cells) == single_scale
+    at_paper_scale = {find_cell(key).dataset for key in planned.cells}
+    assert "cityscapes" in at_paper_scale
+
+
+def test_scores_of_other_images_are_not_what_is_asked_for(trained: Planned, home: Path) -> None:
+    manifest = read_manifest(home / "data" / "shards" / "scenes" / "val")[1]
+    assert trained.validation == manifest
+    stored = json.loads((trained.folder / "scores.json").read_text())
+    assert stored["scores"]["ss"]["manifest"] == manifest
+    assert trained.state_now() == ("done", 4)
+    assert dataclasses.replace(trained, validation="0" * 64).state_now() == ("resumable", 4)
+
+
+def test_the_precision_is_settled_when_it_is_planned(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("variant=setr-pup-random", "data.name=scenes", "training.recipe.crop_size=[32,32]")
+    on_cpu = plan(*words)
+    assert on_cpu.experiment.recipe.precision == "float32"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    on_gpu = plan(*words)
+    assert on_gpu.experiment.recipe.precision == "bfloat16"
+    assert on_gpu.identity != on_cpu.identity
+    assert plan(*words, "training.precision=float32") == on_cpu
+    assert plan(*words, "training.recipe.precision=float32") == on_cpu
 
 
 def test_an_own_experiment(home: Path) -> None:

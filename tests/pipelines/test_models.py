@@ -1,8 +1,11 @@
 """The model table: what it prints for a row, and that the paper's numbers stand beside equal ones of ours."""
 
+from dataclasses import replace
+
 import pytest
 
-from pipelines.models import HEADINGS, Choice, markdown, notes, row
+from pipelines.models import HEADINGS, Choice, crop_size, markdown, notes, row
+from setr.errors import InputError
 from setr.models.segmenter import VARIANTS
 
 PAPER = Choice("cityscapes", "paper", "authors", (128, 128))
@@ -45,3 +48,12 @@ def test_markdown_has_one_line_a_row() -> None:
     lines = markdown([tuple("abcdefgh")])
     assert len(lines) == 3
     assert lines[2] == "| a | b | c | d | e | f | g | h |"
+
+
+def test_a_decoder_without_a_recipe_has_the_others_crop_and_one_without_layers_is_named() -> None:
+    own = replace(VARIANTS["setr-naive-base"], decoder="concat")
+    assert crop_size(own, PAPER) == (768, 768)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(VARIANTS, own.name, own)
+        with pytest.raises(InputError, match=r"unknown decoder \| found concat, expected naive, pup, mla"):
+            row(own, MINIATURE)

@@ -98,6 +98,7 @@ def make_result(
             "per_class_iou": iou,
             "protocol": dataclasses.asdict(protocol),
             "digest": protocol.digest(),
+            "manifest": digest("validation"),
         }
     done = steps if finished else steps[: len(steps) // 3]
     loss = [(step, 3.2 / (1 + 4 * step / total) + abs(chance.gauss(0, 0.12))) for step in done]

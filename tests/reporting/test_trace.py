@@ -9,8 +9,9 @@ import torch
 
 from setr.errors import InputError
 from setr.paper.cells import find_cell
+from setr.reporting.commands import score_command, train_command
 from setr.reporting.results import Result
-from setr.reporting.trace import as_json, as_text, score_command, trace, train_command, verify
+from setr.reporting.trace import as_json, as_text, trace, verify
 from setr.training.checkpoint import save
 
 Make = Callable[..., Result]
@@ -19,6 +20,7 @@ NAMES = [
     "cell",
     "score ss",
     "protocol ss",
+    "scored on ss",
     "run",
     "commit",
     "diff",
@@ -103,10 +105,34 @@ def test_control_characters_do_not_reach_the_terminal(result_of: Make) -> None:
 
 def test_commands_are_quoted_for_a_shell(result_of: Make) -> None:
     made = result_of(PUP, checkpoint="a b/$(rm x)", seed=2)
-    assert train_command(made) == "python pipelines/train.py cell=table2/setr-pup/80k sweep.scale=miniature seed=2"
+    command = train_command(made)
+    assert command.startswith("python pipelines/train.py cell=table2/setr-pup/80k sweep.scale=miniature seed=2")
+    assert "'training.recipe.ratio_range=[0.5, 1.5]'" in train_command(with_recipe(made, ratio_range=[0.5, 1.5]))
     assert "'checkpoint=a b/$(rm x)'" in score_command(made, "ss")
     assert train_command(dataclasses.replace(made, tags={"setr.train_command": "mine"})) == "mine"
     assert "variant=setr-pup" in train_command(dataclasses.replace(made, cells=()))
+
+
+def with_recipe(made: Result, **changes: object) -> Result:
+    experiment = {**made.experiment, "recipe": {**made.of("recipe"), **changes}}
+    return dataclasses.replace(made, experiment=experiment)
+
+
+def test_train_again_names_what_was_changed(result_of: Make) -> None:
+    made = result_of(PUP, scale="paper")
+    bare = "python pipelines/train.py cell=table2/setr-pup/80k sweep.scale=paper seed=0 training.precision=float32"
+    assert train_command(made) == bare
+    changed = with_recipe(made, base_lr=1e-5, ema_decay=0.999, precision="bfloat16")
+    words = train_command(changed).removeprefix(bare.removesuffix("float32")).split()
+    # 1e-05 would be text in YAML
+    assert words == ["bfloat16", "training.recipe.base_lr=1.0e-05", "training.recipe.ema_decay=0.999"]
+
+
+def test_images_that_a_score_was_made_on_belong_to_it(result_of: Make) -> None:
+    made = result_of(PUP)
+    score = {name: value for name, value in made.scores["ss"].items() if name != "manifest"}
+    (chain,) = trace("table2/setr-pup/80k", [dataclasses.replace(made, scores={"ss": score})])
+    assert "no hash of the images" in next(one for one in chain.links if one.name == "scored on ss").broken
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from tiny_training import PROCESSES
 
 from setr.errors import EnvironmentFailure, InputError
+from setr.training import context as context_module
 from setr.training.context import Context, distributed_context, stop_on_signals
 
 
@@ -68,3 +69,12 @@ def test_without_torchrun_there_is_one_process(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with distributed_context() as context:
         assert (context.rank, context.world_size) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "processes", "devices"), [(2, "2", ["cuda:0", "cuda:1"]), (1, "2", ["cpu", "cpu"]), (0, "1", ["cpu"])]
+)
+def test_all_ranks_of_a_machine_choose_alike(monkeypatch, gpus, processes, devices):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert [context_module._own_device(rank) for rank in range(int(processes))] == devices

@@ -395,6 +395,66 @@ def test_hung_rank_is_ended_with_its_stacks(tmp_path):
     assert start(tmp_path, world_size=2, attempt=1) == [0, 0]
 
 
+@pytest.mark.slow
+def test_two_ranks_killed_at_every_step_end_with_the_same_bits(tmp_path):
+    """Either rank in turn; what a kill costs is at most the steps since the checkpoint before."""
+    options = {"world_size": 2, "iterations": 20, "evaluate_every": 10}
+    undisturbed, run = tmp_path / "undisturbed", tmp_path / "run"
+    assert start(undisturbed, **options) == [0, 0]
+    for step in range(1, 21):
+        at = {"event": "metrics", "step": step, "rank": step % 2}
+        codes = start(run, attempt=step, at=at, **options)
+        assert codes[step % 2] == -signal.SIGKILL, step
+        assert codes[1 - step % 2] != 0, step
+    assert start(run, attempt=99, **options) == [0, 0]
+    same_training(run, undisturbed)
+    for killed_at, begun in enumerate(events(run, "start")[1:], start=1):
+        assert killed_at - begun["step"] <= RECIPE.checkpoint_every + 1, "the write under way may be lost too"
+    assert not list(run.glob(".tmp-*"))
+
+
+@pytest.mark.slow
+def test_a_suspended_rank_is_found_by_the_others(tmp_path):
+    """SIGSTOP: the rank itself cannot notice. The one that waits for it does, and whoever started them ends both."""
+    undisturbed = tmp_path / "undisturbed"
+    assert start(undisturbed, world_size=2) == [0, 0]
+    at = {"event": "metrics", "step": 8, "rank": 1, "signal": signal.SIGSTOP}
+    limits = Limits(step=1.0, step_factor=1.0)
+    began = time.monotonic()
+    codes = start(tmp_path / "run", world_size=2, at=at, limits=limits, seconds=15)
+    assert codes == [EXIT_STATUS, -signal.SIGKILL]
+    assert time.monotonic() - began < 60
+    (stacks,) = (tmp_path / "run").glob("stacks-*.txt")
+    assert stacks.name.startswith("stacks-rank0-")
+    assert "no progress in step" in stacks.read_text()
+    assert "distributed_c10d.py" in stacks.read_text()
+    assert events(tmp_path / "run", "hang")[0]["cause"].startswith("no progress in step")
+    assert start(tmp_path / "run", world_size=2, attempt=1) == [0, 0]
+    same_training(tmp_path / "run", undisturbed)
+
+
+def test_a_record_that_cannot_be_read_to_its_end_is_a_hang(tmp_path):
+    """Storage that never answers: the loader's thread waits, the watchdog ends the process and shows where."""
+    codes = start(tmp_path, shards=SilentShards(), threads=1, limits=Limits(step=1.0, step_factor=1.0), seconds=40)
+    assert codes == [EXIT_STATUS]
+    (stacks,) = tmp_path.glob("stacks-rank0-*.txt")
+    assert "no progress in data" in stacks.read_text()
+    assert "__getitem__" in stacks.read_text()
+    assert start(tmp_path, attempt=1) == [0]
+
+
+class SilentShards(TinyShards):
+    """Shards whose thirtieth record never comes."""
+
+    reads = 0
+
+    def __getitem__(self, index):
+        self.reads += 1
+        if self.reads == 30:
+            time.sleep(600)
+        return super().__getitem__(index)
+
+
 def hang_on_rank_1(rank):
     """Makes the eighth step of rank 1 never return."""
     calls = []

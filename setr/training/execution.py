@@ -1,0 +1,94 @@
+"""How a training is carried out on a device: what decides speed and memory, and results by their rounding at most.
+
+None of it belongs to an experiment's identity; the `start` event says what was used.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor, nn
+
+from setr.models.encoder import TappedVisionTransformer, run_block
+from setr.paper.choices import require_choice
+from setr.training.watchdog import Limits
+
+COMPILE_FROM = 2000  # steps: a shorter training is over before compilation, a minute or more, has paid for itself
+OPTIMIZER_KERNELS = ("auto", "fused", "foreach", "plain")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Settings of speed and memory; None and `auto` follow the device (`on_device`)."""
+
+    compile: bool | None = None  # torch.compile of the transformer's layers
+    channels_last: bool | None = None  # memory order of the convolutions outside the transformer
+    activation_checkpointing: bool = False  # of the transformer's layers: a third more work, a sixth of the memory
+    optimizer_kernel: str = "auto"  # fused: one pass over all parameters | foreach: one per operation | plain: a loop
+
+    def __post_init__(self) -> None:
+        """Checks the word."""
+        require_choice("optimizer_kernel", self.optimizer_kernel, OPTIMIZER_KERNELS)
+
+    def on_device(self, device: str, *, steps: int) -> "Execution":
+        """Returns the settings with every choice made for a training of `steps` on a device, cpu or cuda:<n>.
+
+        A GPU gets channels_last, which its convolutions want, and compiled layers from COMPILE_FROM steps on. Fused
+        optimisers exist on both; elsewhere it is foreach.
+        """
+        kind = torch.device(device).type
+        kernel = self.optimizer_kernel
+        if kernel == "auto":
+            kernel = "fused" if kind in ("cpu", "cuda") else "foreach"
+        return replace(
+            self,
+            compile=kind == "cuda" and steps >= COMPILE_FROM if self.compile is None else self.compile,
+            channels_last=kind == "cuda" if self.channels_last is None else self.channels_last,
+            optimizer_kernel=kernel,
+        )
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a training runs here: none of it belongs to the experiment."""
+
+    threads: int = 2  # of the loader
+    micro_batch: int | None = None  # images per forward on one rank; None: all
+    keep_last: int = 2  # checkpoints, and the best
+    background_save: bool = True
+    allow_drift: bool = False
+    limits: Limits = field(default_factory=Limits)
+    execution: Execution = field(default_factory=Execution)
+
+
+def prepare_model(model: nn.Module, execution: Execution) -> None:
+    """Makes the model ready to train as `execution` (of `on_device`) says; parameters keep names and identity.
+
+    On a GPU float32 means float32: convolutions do not round their inputs to TF32, which PyTorch lets them by default.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    for part in model.children():
+        if execution.channels_last and not isinstance(part, TappedVisionTransformer):
+            part.to(memory_format=torch.channels_last)
+    encoder = getattr(model, "encoder", None)
+    if isinstance(encoder, TappedVisionTransformer):
+        encoder.set_grad_checkpointing(execution.activation_checkpointing)
+        if execution.compile:
+            encoder.run_training_block = _compiled(len(encoder.blocks))
+
+
+def release_model(model: nn.Module) -> None:
+    """Takes back what only a training needs: a trained model runs its layers as they are."""
+    encoder = getattr(model, "encoder", None)
+    if isinstance(encoder, TappedVisionTransformer):
+        encoder.set_grad_checkpointing(False)
+        encoder.run_training_block = run_block
+
+
+def _compiled(layers: int) -> Callable[[nn.Module, Tensor], Tensor]:
+    """Returns run_block compiled: one graph for all layers, unless they differ in their stochastic depth."""
+    import torch._dynamo
+
+    # One entry for each such difference; beyond the limit layers would silently run as they are.
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * layers)
+    return torch.compile(run_block, dynamic=False)
