@@ -20,6 +20,7 @@ from setr.errors import SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
+from setr.models.encoder import TappedVisionTransformer
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.weights import load_pretrained
 from setr.paper.experiment import Experiment
@@ -87,6 +88,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
     shards = {split: open_shards(Path(path)) for split, path in job["shards"].items()}
     protocols = [Protocol(**record) for record in job["protocols"]]
     model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
+    if isinstance(model.encoder, TappedVisionTransformer):
+        model.encoder.grad_checkpointing = job.get("activation_checkpointing", False)
 
     newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
 
@@ -138,7 +141,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "seconds": outcome.seconds,
             },
         )
-        context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds})
+        peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
+        context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}
 
 

@@ -1,8 +1,11 @@
 """From the tables asked for to jobs: cells -> experiments -> identities, and what is already there for each."""
 
 import dataclasses
+import functools
+import hashlib
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +13,12 @@ from typing import Any
 from pipelines.command import resolve
 from pipelines.experiment import EVENTS, SCORES
 from setr.config import Config, build
-from setr.data.manifest import read_manifest
+from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.errors import InputError, SetrError
 from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
+from setr.paper.choices import DATASETS, require_choice
 from setr.paper.experiment import Experiment, code_hash
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
@@ -44,6 +48,7 @@ class Planned:
     weights: tuple[Path, ...]  # files: transformer first, then the CNN
     state: str  # done | resumable | to do | failed
     step: int  # of the newest checkpoint
+    missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
 
     @property
     def identity(self) -> str:
@@ -70,6 +75,7 @@ class Planned:
             "threads": training.threads,
             "loader_threads": training.loader_threads,
             "micro_batch": training.micro_batch,
+            "activation_checkpointing": training.activation_checkpointing,
             "log_every": training.log_every,
             "keep_checkpoints": training.keep_checkpoints,
             "stop_file": str(stop_file),
@@ -77,10 +83,12 @@ class Planned:
         }
 
 
-def plan_sweep(config: Config) -> list[Planned]:
+def plan_sweep(config: Config, *, lenient: bool = False) -> list[Planned]:
     """Returns the experiments of the cells that the `sweep` section asks for, in the order of the tables.
 
-    Raises InputError for an unknown table, cell or variant, IntegrityError for damaged shards.
+    A `lenient` plan does without data and weights that are not there yet, and takes a checkpoint for sound whose files
+    have their recorded sizes, instead of reading them. Raises InputError for an unknown table, cell, variant or data
+    set, IntegrityError for damaged shards.
     """
     chosen = select_cells(config.sweep.cells) if config.sweep.cells else cells(config.sweep.tables)
     unknown = [name for name in config.sweep.variants if name not in VARIANTS]
@@ -88,13 +96,42 @@ def plan_sweep(config: Config) -> list[Planned]:
         raise InputError(
             "E_CONFIG", "unknown variant", where="sweep.variants", found=unknown[0], expected=", ".join(VARIANTS)
         )
+    for name in config.sweep.datasets:
+        require_choice("data set", name, DATASETS)
     groups: dict[Training, list[Cell]] = by_training(chosen)
     if config.sweep.variants:
         groups = {key: group for key, group in groups.items() if key.variant in config.sweep.variants}
-    planned = [_planned(config, group, seed) for group in groups.values() for seed in range(config.sweep.seeds)]
+    if config.sweep.datasets:
+        groups = {key: group for key, group in groups.items() if key.dataset in config.sweep.datasets}
+    seeds = range(config.sweep.seeds)
+    planned = [_planned(config, group, seed, lenient=lenient) for group in groups.values() for seed in seeds]
     if not planned:
-        raise InputError("E_CONFIG", "no cell is left to train", remedy="widen sweep.tables, cells or variants")
+        raise InputError(
+            "E_CONFIG", "no cell is left to train", remedy="widen sweep.tables, cells, variants or datasets"
+        )
     return merge(planned)
+
+
+def plan_earlier(config: Config, planned: Sequence[Planned]) -> list[Planned]:
+    """Returns the scored experiments that are not in `planned`, of all tables under the present settings.
+
+    They come without cells: which they were asked for, their records say.
+    Seeds are looked for from 0 on, as far as `planned` goes and then until one has nothing in the storage path.
+    """
+    groups = list(by_training(cells()).values())
+    last = max((entry.experiment.seed for entry in planned), default=0)
+    known = {entry.identity for entry in planned}
+    found: dict[str, Planned] = {}
+    for seed in itertools.count():
+        entries = [_planned(config, group, seed, lenient=True) for group in groups]
+        if seed > last and not any(entry.folder.is_dir() for entry in entries):
+            break
+        found |= {entry.identity: dataclasses.replace(entry, cells=()) for entry in entries}
+    return [
+        entry
+        for identity, entry in found.items()
+        if identity not in known and not entry.missing and state_of(entry.folder, read=False)[0] == "done"
+    ]
 
 
 def merge(planned: Iterable[Planned]) -> list[Planned]:
@@ -136,7 +173,7 @@ def plan_training(config: Config) -> Planned:
     return dataclasses.replace(planned, folder=folder, state=state, step=step)
 
 
-def _planned(config: Config, group: list[Cell], seed: int) -> Planned:
+def _planned(config: Config, group: list[Cell], seed: int, *, lenient: bool = False) -> Planned:
     cell = group[0]
     recipe = cell.published_recipe(config.sweep.flavour)
     protocols = {entry.protocol: entry.published_protocol() for entry in group}
@@ -154,6 +191,7 @@ def _planned(config: Config, group: list[Cell], seed: int) -> Planned:
         recipe=own_recipe(recipe, config.training.recipe),
         cell_keys=tuple(entry.key for entry in group),
         protocols=tuple(protocols[kind] for kind in sorted(protocols, reverse=True)),  # single scale first
+        lenient=lenient,
     )
 
 
@@ -211,10 +249,24 @@ def describe(
     recipe: Recipe,
     cell_keys: tuple[str, ...],
     protocols: tuple[Protocol, ...],
+    lenient: bool = False,
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path."""
-    _, manifest = read_manifest(resolve(config.data.shards) / dataset / "train")
-    weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
+    missing: list[str] = []
+    manifest, weights = "", ()
+    shards = resolve(config.data.shards) / dataset / "train"
+    try:
+        manifest = manifest_hash(shards)
+    except InputError:
+        if not lenient:
+            raise
+        missing.append(f"data set {dataset}")
+    try:
+        weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
+    except InputError:
+        if not lenient:
+            raise
+        missing.append(f"weights of {variant}")
     experiment = Experiment(
         dataset=dataset,
         variant=variant,
@@ -223,12 +275,43 @@ def describe(
         seed=seed,
         recipe=recipe,
         manifest=manifest,
-        weights="+".join(file_sha256(path) for path in weights),
+        weights="+".join(weights_hash(path) for path in weights),
         code=code_hash(DECIDING_MODULES),
     )
     folder = resolve(config.storage.checkpoints) / experiment.identity
-    state, step = state_of(folder, protocols)
-    return Planned(experiment, cell_keys, protocols, folder, weights, state, step)
+    state, step = ("to do", 0) if missing else state_of(folder, protocols, read=not lenient)
+    return Planned(experiment, cell_keys, protocols, folder, weights, state, step, tuple(missing))
+
+
+def manifest_hash(folder: Path) -> str:
+    """Returns the SHA-256 of a split's manifest; one that did not change is not read again."""
+    path = folder / MANIFEST_NAME
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _manifest_hash(folder, stamp)
+
+
+@functools.lru_cache(maxsize=64)
+def _manifest_hash(folder: Path, _: int) -> str:
+    return read_manifest(folder)[1]
+
+
+def weights_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file of weights; one that did not change is not read again."""
+    status = path.stat()
+    return _weights_hash(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _weights_hash(path: Path, *_: int) -> str:
+    return file_sha256(path)
+
+
+def workers_of(config: Config, entry: Planned) -> int:
+    """Returns how many processes share the experiment's global batch."""
+    small = config.sweep.scale == "miniature" and config.training.workers == 1
+    if small and set(entry.cells) & set(config.sweep.two_worker_cells):
+        return 2
+    return config.training.workers
 
 
 def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
@@ -250,11 +333,14 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
     return files
 
 
-def state_of(folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "") -> tuple[str, int]:
+def state_of(
+    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", read: bool = True
+) -> tuple[str, int]:
     """Returns (done | resumable | to do | failed, step) of an experiment's folder.
 
     Done means a proven checkpoint that was scored under all of `protocols`. `identity` is asked for where the folder is
-    not named by it: what was scored may then be another experiment.
+    not named by it: what was scored may then be another experiment. Without `read` a checkpoint is taken for sound
+    whose files have their recorded sizes.
     """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
@@ -263,11 +349,22 @@ def state_of(folder: Path, protocols: Iterable[Protocol] = (), *, identity: str 
             digests = {score["digest"] for score in scores["scores"].values()}
             asked = all(protocol.digest() in digests for protocol in protocols)
             same = not identity or scores.get("identity", folder.name) == identity
-            if asked and same and verify_checkpoint(folder, int(scores["step"])).sha256 == scores["checkpoint"]:
+            if asked and same and _checkpoint_hash(folder, scores, read=read) == scores["checkpoint"]:
                 return "done", int(scores["step"])
-        except (SetrError, ValueError, KeyError):
+        except (SetrError, OSError, ValueError, KeyError):
             pass  # damaged: trained on from the newest checkpoint that holds
     if step > 0:
         return "resumable", step
     events = read_events(folder / EVENTS)
     return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0
+
+
+def _checkpoint_hash(folder: Path, scores: dict[str, Any], *, read: bool) -> str:
+    """Returns the hash of the checkpoint that was scored, "" if a file of it has not its recorded size."""
+    if read:
+        return verify_checkpoint(folder, int(scores["step"])).sha256
+    checkpoint = folder / scores["checkpoint_folder"]
+    manifest = (checkpoint / MANIFEST_NAME).read_bytes()
+    files = json.loads(manifest)["files"]
+    sound = all((checkpoint / name).stat().st_size == file["bytes"] for name, file in files.items())
+    return hashlib.sha256(manifest).hexdigest() if sound else ""

@@ -92,6 +92,7 @@ class TrainingConfig:
     threads: int = field(default=1, metadata=Positive)  # torch threads per worker on a CPU
     loader_threads: int = field(default=1, metadata=NotNegative)
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
+    activation_checkpointing: bool = False  # recompute transformer layers in backward: less memory, the same numbers
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
     folder: str = ""  # train.py alone: where to train or go on; empty: <storage.checkpoints>/<identity>
@@ -119,6 +120,7 @@ class SweepConfig:
     tables: tuple[int, ...] = (2,)
     cells: tuple[str, ...] = ()  # only these cells; empty: all of the tables
     variants: tuple[str, ...] = ()  # only these variants; empty: all
+    datasets: tuple[str, ...] = ()  # only the tables' cells on these data sets; empty: all
     scale: Literal["miniature", "paper"] = "miniature"
     flavour: Literal["authors", "mmseg", "paper"] = "authors"  # where the sources differ
     seeds: int = field(default=1, metadata=Positive)
@@ -126,6 +128,39 @@ class SweepConfig:
     concurrent: int = field(default=0, metadata=NotNegative)  # experiments side by side; 0: as many as fit
     max_failures: int = field(default=2, metadata=NotNegative)  # restarts of one experiment before it is marked failed
     plan: bool = False  # print the plan and stop
+    gpus: int = field(default=0, metadata=NotNegative)  # that there are, or a cluster may grow to; 0: as found
+    gpu_memory_gb: float = field(default=80.0, metadata={"above": 0.0})  # of one GPU, 1e9 bytes
+    gpu_tflops_float32: float = field(default=67.0, metadata={"above": 0.0})  # data sheet, dense
+    gpu_tflops_bfloat16: float = field(default=989.0, metadata={"above": 0.0})
+    utilisation: float = field(default=0.4, metadata={"above": 0.0})  # share of them that a training reaches
+    price_per_gpu_hour: float = field(default=0.0, metadata=NotNegative)  # in your currency; 0: no cost is printed
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """The cluster that `sweep.py --simulate` replays the plan on."""
+
+    nodes: int = field(default=1, metadata=Positive)
+    gpus: int = field(default=8, metadata=Positive)  # of one node
+    mtbf_hours: float = field(default=0.0, metadata=NotNegative)  # mean time between failures of one node; 0: none
+    repair_minutes: float = field(default=30.0, metadata=NotNegative)  # until a failed node is back
+    restart_seconds: float = field(default=60.0, metadata=NotNegative)  # until an experiment trains again
+    checkpoint_minutes: float = field(default=0.0, metadata=NotNegative)  # between checkpoints; 0: the recipes'
+    repeats: int = field(default=20, metadata=Positive)  # replays, each with failures of its own
+    seed: int = field(default=0, metadata=NotNegative)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A search over one's own space (pipelines/search.py); what it leaves open comes from the `training` section."""
+
+    method: Literal["grid", "random", "asha", "bayesian"] = "random"
+    samples: int = field(default=8, metadata=Positive)  # trials; not for grid, which tries everything
+    metric: Literal["mIoU", "pixel_accuracy", "mean_accuracy"] = "mIoU"
+    iterations: int = field(default=0, metadata=NotNegative)  # steps of a trial; 0: the full schedule
+    seed: int = field(default=0, metadata=NotNegative)  # of the sampling
+    reduction: int = field(default=3, metadata={"minimum": 2})  # asha goes on with one in so many
+    space: dict[str, Any] = field(default_factory=dict)  # [choices] or {uniform | loguniform: [low, high]}, by name
 
 
 @dataclass(frozen=True)
@@ -159,6 +194,8 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    simulate: SimulateConfig = field(default_factory=SimulateConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
