@@ -174,7 +174,7 @@ def run_side_by_side(
 
 
 def run_search(
-    trial: Callable[[dict[str, Any], Callable[[dict[str, Any]], None]], None],
+    trial: Callable[[dict[str, Any], Context, Callable[[dict[str, Any]], None]], None],
     space: Mapping[str, Domain],
     *,
     method: str,
@@ -188,15 +188,15 @@ def run_search(
     started: Callable[[dict[str, Any]], None],
     max_failures: int = 0,
 ) -> None:
-    """Runs `trial(values, report)` for values that `method` (grid | random | asha | bayesian) draws from the space.
+    """Runs `trial(values, context, report)` for values that `method` draws from the space.
 
-    `report` takes {"step": ..., metric: ...}; under asha it does not return in a trial that is to stop. `rungs` are
+    Methods are grid, random, asha and bayesian. `report` takes {"step": ..., metric: ...}; under asha it does not return in a trial that is to stop. `rungs` are
     asha's: the first step at which it judges, the last, and the factor between. `started(values)` is called in this
     process as trials start. What became of them is in their own records.
     """
 
     def run(parameters: dict[str, Any]) -> None:
-        trial(parameters["values"], tune.report)
+        trial(parameters["values"], _single_process_context(), tune.report)
 
     class Starts(tune.Callback):
         def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:

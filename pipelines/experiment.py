@@ -49,7 +49,7 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
     It saves and leaves when `stop` (None: the job's stop file) asks for it. With another status than finished there is
     an `exit_status` for the process, and with failed the `cause`.
     """
-    folder = Path(job["folder"])
+    folder, tell = Path(job["folder"]), context.report
     if stop is None and context.world_size == 1 and Path(job["stop_file"]).exists():
         return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
 
@@ -60,6 +60,7 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
             write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
         append_event(folder / EVENTS, event)
+        tell(event)
 
     try:
         return _run(job, dataclasses.replace(context, report=report), stop)

@@ -50,7 +50,7 @@ class Planned:
     step: int  # of the newest checkpoint
     missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
         """Returns the experiment's identity."""
         return self.experiment.identity
@@ -253,7 +253,8 @@ def describe(
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path."""
     missing: list[str] = []
-    manifest, weights = "", ()
+    manifest = ""
+    weights: tuple[Path, ...] = ()
     shards = resolve(config.data.shards) / dataset / "train"
     try:
         manifest = manifest_hash(shards)

@@ -118,14 +118,14 @@ class Plan:
             elif self.config.sweep.gpus and found.ways.workers > self.config.sweep.gpus:
                 refused.append((entry.name, f"{found.ways.workers} GPUs", f"training.workers={self.config.sweep.gpus}"))
         if refused:
-            name, needs, helps = refused[0]
+            name, needs, remedy = refused[0]
             raise InputError(
                 "E_PLAN",
                 f"{len(refused)} of {len(self.missing)} experiments cannot run on these GPUs",
                 where=name,
                 found=needs,
                 expected=f"{self.config.sweep.gpu_memory_gb:g} GB on each of {self.machine.slots}",
-                remedy=helps,
+                remedy=remedy,
             )
 
 

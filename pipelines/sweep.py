@@ -8,18 +8,17 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import statistics
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 import torch
 
 from pipelines.command import check_writable, resolve, run_command, write_json
+from pipelines.driver import quiet, stop_on_signal
 from pipelines.experiment import EVENTS
 from pipelines.jobs import Planned, plan_earlier, plan_sweep, state_of
 from pipelines.lineage import environment, git_diff, git_lineage
@@ -109,10 +108,10 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
     tracker.text_artifact(parent, "code.diff", git_diff())
     board = Board({entry.identity: row_of(plan, entry) for entry in missing})
     begun = time.time()
-    with _quiet(log) as screen, SweepProgress(board, screen) as progress, tracker.system_metrics(parent):
+    with quiet(log) as screen, SweepProgress(board, screen) as progress, tracker.system_metrics(parent):
         resources = cluster.connect(log_folder=log.parent)
         board.slots = slots_of(config, resources)
-        with _stop_on_signal(stop_file) as received:
+        with stop_on_signal(stop_file) as received:
             with Recorder(missing, tracker, parent, tags, progress.update) as recorder:
                 run_all(config, missing, stop_file, storage, resources)
             problem = recorder.problem
@@ -189,7 +188,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> i
 
 def earlier_cells(runs: Path) -> dict[str, tuple[str, ...]]:
     """Returns {identity: cells} of the records of earlier sweeps; one that cannot be read is no longer there."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for path in sorted(runs.glob("*.json")):
         with contextlib.suppress(InputError):
             found |= {result.identity: result.cells for result in load_results(path)}
@@ -237,46 +236,6 @@ def print_overhead(entries: Sequence[Planned], begun: float) -> None:
         return
     medians = {name: statistics.median(values) for name, values in parts.items()}
     print("median seconds per experiment: " + ", ".join(f"{name} {value:.1f}" for name, value in medians.items()))
-
-
-@contextlib.contextmanager
-def _quiet(log: Path) -> Iterator[IO[str]]:
-    """Sends everything that libraries print to `log`; yields a stream that still reaches the user."""
-    log.parent.mkdir(parents=True, exist_ok=True)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    saved = os.dup(1), os.dup(2)
-    with log.open("w") as file, os.fdopen(os.dup(1), "w", buffering=1) as screen:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield screen
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for number, copy in zip((1, 2), saved, strict=True):
-                os.dup2(copy, number)
-                os.close(copy)
-
-
-@contextlib.contextmanager
-def _stop_on_signal(stop_file: Path) -> Iterator[list[int]]:
-    """Makes SIGTERM and SIGINT write the stop file, which every training looks for; a second signal ends at once."""
-    received: list[int] = []
-
-    def stop(number: int, _: object) -> None:
-        if received:
-            os._exit(128 + number)
-        received.append(number)
-        stop_file.touch()
-
-    previous = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        stop_file.unlink(missing_ok=True)
 
 
 def _description(planned: Sequence[Planned], missing: Sequence[Planned]) -> str:

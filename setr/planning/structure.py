@@ -171,15 +171,13 @@ def _head(
     spec: object, features: Sequence[Activation], size: tuple[int, int], classes: int, tally: Tally
 ) -> Activation:
     """Returns a head's logits before the last resize."""
-    match spec:
-        case UpHeadSpec():
-            return _up_head(spec, features[-1], size, classes, tally)
-        case MLASpec():
-            return _mla_head(spec, features, classes, tally)
-        case FCNHeadSpec():
-            return _fcn_head(spec, features[-1], classes, tally)
-        case FPNSpec():
-            return _fpn_head(spec, features, classes, tally)
+    if isinstance(spec, UpHeadSpec):
+        return _up_head(spec, features[-1], size, classes, tally)
+    if isinstance(spec, MLASpec):
+        return _mla_head(spec, features, classes, tally)
+    if isinstance(spec, FCNHeadSpec):
+        return _fcn_head(spec, features[-1], classes, tally)
+    return _fpn_head(spec, features, classes, tally)
 
 
 def _conv_norm_relu(
@@ -248,6 +246,7 @@ def _fpn_head(spec: FPNSpec, features: Sequence[Activation], classes: int, tally
 
 def _loss(logits: Activation, size: tuple[int, int], tally: Tally) -> None:
     """Counts the cross-entropy of logits that are resized to the labels (setr.training.loss)."""
+    tally.fixed += 64  # the divisor and the like
     ratio = size[0] * size[1] / logits.pixels
     if ratio >= 2 if tally.device == "cpu" else logits.channels * ratio > STRIPS_FROM:
         tally.keep(tally.new(logits.channels, logits.height, logits.width, FLOAT32))  # the gradient, at low resolution
