@@ -190,9 +190,9 @@ def run_search(
 ) -> None:
     """Runs `trial(values, context, report)` for values that `method` draws from the space.
 
-    Methods are grid, random, asha and bayesian. `report` takes {"step": ..., metric: ...}; under asha it does not return in a trial that is to stop. `rungs` are
-    asha's: the first step at which it judges, the last, and the factor between. `started(values)` is called in this
-    process as trials start. What became of them is in their own records.
+    Methods are grid, random, asha and bayesian. `report` takes {"step": ..., metric: ...}; under asha it does not
+    return in a trial that is to stop. `rungs` are asha's: the first step at which it judges, the last, and the factor
+    between. `started(values)` is called in this process as trials start. What became of them is in their own records.
     """
 
     def run(parameters: dict[str, Any]) -> None:
