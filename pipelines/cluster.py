@@ -173,6 +173,17 @@ def run_side_by_side(
     return outcomes
 
 
+_told_of_trials: list[Callable[[dict[str, Any]], None]] = []  # aside: Tune pickles its callbacks
+
+
+class _Starts(tune.Callback):
+    """Tells this process which trials start."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        for tell in _told_of_trials:
+            tell(trial.config["values"])
+
+
 def run_search(
     trial: Callable[[dict[str, Any], Context, Callable[[dict[str, Any]], None]], None],
     space: Mapping[str, Domain],
@@ -198,15 +209,12 @@ def run_search(
     def run(parameters: dict[str, Any]) -> None:
         trial(parameters["values"], _single_process_context(), tune.report)
 
-    class Starts(tune.Callback):
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
-            started(trial.config["values"])
-
     searcher: Any = BasicVariantGenerator(max_concurrent=concurrent, random_state=seed)
     if method == "bayesian":
         from ray.tune.search.optuna import OptunaSearch
 
         searcher = OptunaSearch(metric=metric, mode="max", seed=seed)
+    _told_of_trials[:] = [started]
     first, last, factor = rungs
     scheduler = None
     if method == "asha":
@@ -233,7 +241,7 @@ def run_search(
             name="trials",
             storage_path=str(storage),
             verbose=0,
-            callbacks=[Starts()],
+            callbacks=[_Starts()],
             failure_config=tune.FailureConfig(max_failures=max_failures),
         ),
     ).fit()
