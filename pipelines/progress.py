@@ -91,7 +91,8 @@ class Board:
         """Returns {table: seconds from now until its last experiment ends}, 0 for one that is complete.
 
         Experiments that wait take what the plan says, times what the ones so far took against it; those that run go on
-        at their own speed. Failed and stopped ones are not waited for.
+        at their own speed. A table of which one failed or
+        stopped will not be complete.
         """
         now = time.time() if now is None else now
         factor = self._pace(now)
@@ -107,7 +108,9 @@ class Board:
             elif row.status == "finished":
                 over.append(Piece(identity, 0.0, 0, row.tables, ends_at=0.0))
         pieces = over + pieces
-        return table_ends(pieces, list_schedule(pieces, self.slots))
+        given_up = {table for row in self.rows.values() if row.status in ("failed", "stopped") for table in row.tables}
+        ends = table_ends(pieces, list_schedule(pieces, self.slots))
+        return {table: left for table, left in ends.items() if table not in given_up}
 
     def _pace(self, now: float) -> float | None:
         """Returns seconds taken over seconds planned of what is done, None before there is enough to tell."""
