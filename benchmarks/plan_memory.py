@@ -1,7 +1,8 @@
 """Predicted against measured peak memory of real training steps on a GPU: `python -m benchmarks.plan_memory`.
 
-Each case is a row of the tables at paper scale, its recipe's crop, batches of random pixels and labels. `--write` stores
-what was measured where plans look for it. Aim: the prediction is never below, and at most 10 % above. Status 1 if not.
+Each case is a row of the tables at paper scale, its recipe's crop, batches of random pixels and labels. `--write`
+stores what was measured where plans look for it. Aim: the prediction is never below, and at most 10 % above. Status 1
+if not.
 """
 
 import argparse

@@ -272,8 +272,13 @@ def _apply_override(values: dict[str, Any], override: str, section: str) -> None
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError("E_CONFIG", f"cannot read {override!r}", expected="section.key=value")
-    if "." not in key and section and key not in {entry.name for entry in dataclasses.fields(Config)}:
-        key = f"{section}.{key}"
+    if "." not in key and section:
+        sections = typing.get_type_hints(Config)
+        own = dataclasses.is_dataclass(sections[section]) and key in {
+            entry.name for entry in dataclasses.fields(sections[section])
+        }
+        if own or key not in sections:
+            key = f"{section}.{key}"
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError:

@@ -1,6 +1,7 @@
-"""The plan of a sweep as a user reads it: complete without data, refused where it cannot fit, and measured if it can be."""
+"""The plan of a sweep as a user reads it: whole without data, refused where it cannot fit, measured where it can be."""
 
 import json
+import shutil
 import time
 from pathlib import Path
 
@@ -13,9 +14,20 @@ from pipelines.sweep import words_of_simulation, write_results
 from setr.config import Config, load_config
 from setr.errors import InputError
 from setr.reporting.results import load_results
-from tests.pipelines.conftest import CELL, settings
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
+CELL = "table2/setr-pup-random/40k"
+TINY = (  # as the experiment of the fixture `trained`
+    "sweep.scale=miniature",
+    "miniature.iterations={40k: 4, 80k: 4, 100k: 4, 160k: 4}",
+    "miniature.crop_size=[32,32]",
+    "miniature.batch_size=2",
+    "training.log_every=1",
+)
+
+
+def settings(*words: str) -> Config:
+    return load_config(PARAMS, [*TINY, *words], section="sweep")
 
 
 def paper(*words: str) -> Config:
@@ -95,8 +107,6 @@ def test_the_words_after_simulate_are_its_own() -> None:
 
 
 def test_a_plan_looks_at_sizes_and_a_sweep_at_bytes(trained: Planned, tmp_path: Path) -> None:
-    import shutil
-
     folder = shutil.copytree(trained.folder, tmp_path / trained.identity)
     weights = max(folder.glob("step-*")) / "model.safetensors"
     data = bytearray(weights.read_bytes())
