@@ -31,6 +31,7 @@ import ray.train
 from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.tune.search.basic_variant import BasicVariantGenerator
 
 from setr.errors import EnvironmentFailure
 from setr.training.context import Context
@@ -38,6 +39,9 @@ from setr.training.context import Context
 # A job is a plain dictionary; work runs it and returns {"status": "finished" | "failed" | "stopped", ...}.
 Job = dict[str, Any]
 Work = Callable[[Job, Context], dict[str, Any]]
+
+# What a search may draw a value from: ("choice", [values]), ("uniform", [low, high]) or ("loguniform", [low, high]).
+Domain = tuple[str, list[Any]]
 
 LOCAL_ADDRESSES = ("", "local", "auto", "127.0.0.1", "localhost", "[::1]")
 
@@ -116,16 +120,28 @@ def _is_own(host: str) -> bool:
     return True
 
 
+class Room:
+    """How many single-worker jobs run side by side; may grow while they do."""
+
+    def __init__(self, slots: int) -> None:
+        """Start with room for `slots` jobs; without any, none must be run before there is more."""
+        self.generator = BasicVariantGenerator(max_concurrent=slots)
+
+    def grow(self, slots: int) -> None:
+        """Makes room for more."""
+        self.generator.max_concurrent += slots
+
+
 def run_side_by_side(
     work: Work,
     jobs: Sequence[Job],
     *,
     resources: Mapping[str, float],
-    concurrent: int,
+    room: Room,
     max_failures: int,
     storage: Path,
 ) -> list[dict[str, Any]]:
-    """Runs single-worker jobs, `concurrent` at a time, in reused processes; returns their outcomes in order.
+    """Runs single-worker jobs, as many at a time as there is room, in reused processes; returns outcomes in order.
 
     A process that dies is started again up to `max_failures` times; its work goes on from the job's own checkpoint.
     """
@@ -138,7 +154,7 @@ def run_side_by_side(
     tuner = tune.Tuner(
         tune.with_resources(trial, dict(resources)),
         param_space={"job": tune.grid_search(list(jobs))},
-        tune_config=tune.TuneConfig(max_concurrent_trials=concurrent or None, reuse_actors=True),
+        tune_config=tune.TuneConfig(search_alg=room.generator, reuse_actors=True),
         run_config=tune.RunConfig(
             name="trials",
             storage_path=str(storage),
@@ -155,6 +171,87 @@ def run_side_by_side(
             metrics = result.metrics or {}
             outcomes.append({key: metrics[key] for key in ("status", "cause", "seconds") if key in metrics})
     return outcomes
+
+
+_told_of_trials: list[Callable[[dict[str, Any]], None]] = []  # aside: Tune pickles its callbacks
+
+
+class _Starts(tune.Callback):
+    """Tells this process which trials start."""
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
+        for tell in _told_of_trials:
+            tell(trial.config["values"])
+
+
+def run_search(
+    trial: Callable[[dict[str, Any], Context, Callable[[dict[str, Any]], None]], None],
+    space: Mapping[str, Domain],
+    *,
+    method: str,
+    samples: int,
+    metric: str,
+    seed: int,
+    rungs: tuple[int, int, int],
+    resources: Mapping[str, float],
+    concurrent: int,
+    storage: Path,
+    started: Callable[[dict[str, Any]], None],
+    max_failures: int = 0,
+) -> None:
+    """Runs `trial(values, context, report)` for values that `method` draws from the space.
+
+    Methods are grid, random, asha and bayesian. `report` takes {"step": ..., metric: ...}; under asha it does not
+    return in a trial that is to stop. `rungs` are asha's: the first step at which it judges, the last, and the factor
+    between. `started(values)` is called in this process as trials start. What became of them is in their own records.
+    """
+
+    def run(parameters: dict[str, Any]) -> None:
+        trial(parameters["values"], _single_process_context(), tune.report)
+
+    searcher: Any = BasicVariantGenerator(max_concurrent=concurrent, random_state=seed)
+    if method == "bayesian":
+        from ray.tune.search.optuna import OptunaSearch
+
+        searcher = OptunaSearch(metric=metric, mode="max", seed=seed)
+    _told_of_trials[:] = [started]
+    first, last, factor = rungs
+    scheduler = None
+    if method == "asha":
+        scheduler = tune.schedulers.ASHAScheduler(
+            time_attr="step",
+            metric=metric,
+            mode="max",
+            grace_period=first,
+            max_t=last,
+            reduction_factor=factor,
+            stop_last_trials=False,
+        )
+    tune.Tuner(
+        tune.with_resources(run, dict(resources)),
+        param_space={"values": {name: _domain(domain, method) for name, domain in space.items()}},
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            scheduler=scheduler,
+            num_samples=1 if method == "grid" else samples,
+            max_concurrent_trials=concurrent if method == "bayesian" else None,
+            reuse_actors=True,
+        ),
+        run_config=tune.RunConfig(
+            name="trials",
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[_Starts()],
+            failure_config=tune.FailureConfig(max_failures=max_failures),
+        ),
+    ).fit()
+
+
+def _domain(domain: Domain, method: str) -> Any:
+    kind, values = domain
+    if kind == "choice":
+        return tune.grid_search(values) if method == "grid" else tune.choice(values)
+    return tune.loguniform(*values) if kind == "loguniform" else tune.uniform(*values)
 
 
 def run_on_workers(

@@ -21,6 +21,7 @@ from setr.errors import SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
+from setr.models.encoder import TappedVisionTransformer
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.weights import load_pretrained
 from setr.paper.experiment import Experiment
@@ -51,7 +52,7 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
     It saves and leaves when `stop` (None: the job's stop file) asks for it. With another status than finished there is
     an `exit_status` for the process, and with failed the `cause`.
     """
-    folder = Path(job["folder"])
+    folder, tell = Path(job["folder"]), context.report
     if stop is None and context.world_size == 1 and Path(job["stop_file"]).exists():
         return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
 
@@ -62,6 +63,7 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
             write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
         append_event(folder / EVENTS, event)
+        tell(event)
 
     try:
         return _run(job, dataclasses.replace(context, report=report), stop)
@@ -144,7 +146,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "seconds": outcome.seconds,
             },
         )
-        context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds})
+        peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
+        context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}
 
 

@@ -1,8 +1,11 @@
 """From the tables asked for to jobs: cells -> experiments -> identities, and what is already there for each."""
 
 import dataclasses
+import functools
+import hashlib
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +15,13 @@ import torch
 from pipelines.command import resolve
 from pipelines.experiment import EVENTS, SCORES, is_scored
 from setr.config import Config, build
-from setr.data.manifest import read_manifest
+from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.errors import InputError, SetrError
 from setr.models.pretrained_files import stored_file
 from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
+from setr.paper.choices import DATASETS, require_choice
 from setr.paper.experiment import Experiment, code_hash
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
@@ -49,8 +53,9 @@ class Planned:
     state: str  # done | resumable | to do | failed
     step: int  # of the newest checkpoint
     validation: str = ""  # hash of the manifest of the images that it is scored on
+    missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
 
-    @property
+    @functools.cached_property
     def identity(self) -> str:
         """Returns the experiment's identity."""
         return self.experiment.identity
@@ -62,10 +67,10 @@ class Planned:
         seed = f" seed {experiment.seed}" if experiment.seed else ""
         return f"{experiment.variant} {experiment.schedule}{seed}"
 
-    def state_now(self) -> tuple[str, int]:
-        """Returns state and step as they are now."""
+    def state_now(self, *, read: bool = True) -> tuple[str, int]:
+        """Returns state and step as they are now; without `read` checkpoints are not hashed."""
         identity = "" if self.folder.name == self.identity else self.identity
-        return state_of(self.folder, self.protocols, identity=identity, validation=self.validation)
+        return state_of(self.folder, self.protocols, identity=identity, validation=self.validation, read=read)
 
     def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
@@ -89,10 +94,12 @@ class Planned:
         }
 
 
-def plan_sweep(config: Config) -> list[Planned]:
+def plan_sweep(config: Config, *, lenient: bool = False) -> list[Planned]:
     """Returns the experiments of the cells that the `sweep` section asks for, in the order of the tables.
 
-    Raises InputError for an unknown table, cell or variant, IntegrityError for damaged shards.
+    A `lenient` plan does without data and weights that are not there yet, and takes a checkpoint for sound whose files
+    have their recorded sizes, instead of reading them. Raises InputError for an unknown table, cell, variant or data
+    set, IntegrityError for damaged shards.
     """
     chosen = select_cells(config.sweep.cells) if config.sweep.cells else cells(config.sweep.tables)
     unknown = [name for name in config.sweep.variants if name not in VARIANTS]
@@ -100,13 +107,42 @@ def plan_sweep(config: Config) -> list[Planned]:
         raise InputError(
             "E_CONFIG", "unknown variant", where="sweep.variants", found=unknown[0], expected=", ".join(VARIANTS)
         )
+    for name in config.sweep.datasets:
+        require_choice("data set", name, DATASETS)
     groups: dict[Training, list[Cell]] = by_training(chosen)
     if config.sweep.variants:
         groups = {key: group for key, group in groups.items() if key.variant in config.sweep.variants}
-    planned = [_planned(config, group, seed) for group in groups.values() for seed in range(config.sweep.seeds)]
+    if config.sweep.datasets:
+        groups = {key: group for key, group in groups.items() if key.dataset in config.sweep.datasets}
+    seeds = range(config.sweep.seeds)
+    planned = [_planned(config, group, seed, lenient=lenient) for group in groups.values() for seed in seeds]
     if not planned:
-        raise InputError("E_CONFIG", "no cell is left to train", remedy="widen sweep.tables, cells or variants")
+        raise InputError(
+            "E_CONFIG", "no cell is left to train", remedy="widen sweep.tables, cells, variants or datasets"
+        )
     return merge(planned)
+
+
+def plan_earlier(config: Config, planned: Sequence[Planned]) -> list[Planned]:
+    """Returns the scored experiments that are not in `planned`, of all tables under the present settings.
+
+    They come without cells: which they were asked for, their records say.
+    Seeds are looked for from 0 on, as far as `planned` goes and then until one has nothing in the storage path.
+    """
+    groups = list(by_training(cells()).values())
+    last = max((entry.experiment.seed for entry in planned), default=0)
+    known = {entry.identity for entry in planned}
+    found: dict[str, Planned] = {}
+    for seed in itertools.count():
+        entries = [_planned(config, group, seed, lenient=True) for group in groups]
+        if seed > last and not any(entry.folder.is_dir() for entry in entries):
+            break
+        found |= {entry.identity: dataclasses.replace(entry, cells=()) for entry in entries}
+    return [
+        entry
+        for identity, entry in found.items()
+        if identity not in known and not entry.missing and state_of(entry.folder, read=False)[0] == "done"
+    ]
 
 
 def merge(planned: Iterable[Planned]) -> list[Planned]:
@@ -148,7 +184,7 @@ def plan_training(config: Config) -> Planned:
     return dataclasses.replace(moved, state=state, step=step)
 
 
-def _planned(config: Config, group: list[Cell], seed: int) -> Planned:
+def _planned(config: Config, group: list[Cell], seed: int, *, lenient: bool = False) -> Planned:
     cell = group[0]
     dataset, recipe, _ = _terms(config, cell)
     protocols = {entry.protocol: _terms(config, entry)[2] for entry in group}
@@ -161,6 +197,7 @@ def _planned(config: Config, group: list[Cell], seed: int) -> Planned:
         recipe=recipe,
         cell_keys=tuple(entry.key for entry in group),
         protocols=tuple(protocols[kind] for kind in sorted(protocols, reverse=True)),  # single scale first
+        lenient=lenient,
     )
 
 
@@ -257,11 +294,25 @@ def describe(
     recipe: Recipe,
     cell_keys: tuple[str, ...],
     protocols: tuple[Protocol, ...],
+    lenient: bool = False,
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path."""
+    missing: list[str] = []
+    manifest = validation = ""
+    weights: tuple[Path, ...] = ()
     shards = resolve(config.data.shards) / dataset
-    (_, manifest), (_, validation) = (read_manifest(shards / split) for split in ("train", "val"))
-    weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
+    try:
+        manifest, validation = manifest_hash(shards / "train"), manifest_hash(shards / "val")
+    except InputError:
+        if not lenient:
+            raise
+        missing.append(f"data set {dataset}")
+    try:
+        weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
+    except InputError:
+        if not lenient:
+            raise
+        missing.append(f"weights of {variant}")
     experiment = Experiment(
         dataset=dataset,
         variant=variant,
@@ -270,13 +321,46 @@ def describe(
         seed=seed,
         recipe=recipe,
         manifest=manifest,
-        weights="+".join(file_sha256(path) for path in weights),
+        weights="+".join(weights_hash(path) for path in weights),
         code=code_hash(DECIDING_MODULES),
     )
     folder = resolve(config.storage.checkpoints) / experiment.identity
-    planned = Planned(experiment, cell_keys, protocols, folder, weights, "to do", 0, validation)
-    state, step = planned.state_now()
+    planned = Planned(experiment, cell_keys, protocols, folder, weights, "to do", 0, validation, tuple(missing))
+    if missing:
+        return planned
+    state, step = planned.state_now(read=not lenient)
     return dataclasses.replace(planned, state=state, step=step)
+
+
+def manifest_hash(folder: Path) -> str:
+    """Returns the SHA-256 of a split's manifest; one that did not change is not read again."""
+    path = folder / MANIFEST_NAME
+    stamp = path.stat().st_mtime_ns if path.is_file() else 0
+    return _manifest_hash(folder, stamp)
+
+
+@functools.lru_cache(maxsize=64)
+def _manifest_hash(folder: Path, _: int) -> str:
+    return read_manifest(folder)[1]
+
+
+def weights_hash(path: Path) -> str:
+    """Returns the SHA-256 of a file of weights; one that did not change is not read again."""
+    status = path.stat()
+    return _weights_hash(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=64)
+def _weights_hash(path: Path, *_: int) -> str:
+    return file_sha256(path)
+
+
+def workers_of(config: Config, entry: Planned) -> int:
+    """Returns how many processes share the experiment's global batch."""
+    small = config.sweep.scale == "miniature" and config.training.workers == 1
+    if small and set(entry.cells) & set(config.sweep.two_worker_cells):
+        return 2
+    return config.training.workers
 
 
 def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
@@ -299,13 +383,14 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
 
 
 def state_of(
-    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = ""
+    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = "", read: bool = True
 ) -> tuple[str, int]:
     """Returns (done | resumable | to do | failed, step) of an experiment's folder.
 
     Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
     `validation` is the hash of ("": any). `identity` is asked for where the folder is not named by it: what was scored
-    may then be another experiment.
+    may then be another experiment. Without `read` a checkpoint is taken for sound whose files have their recorded
+    sizes.
     """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
@@ -314,11 +399,22 @@ def state_of(
             scores = stored["scores"].values()
             asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
             same = not identity or stored.get("identity", folder.name) == identity
-            if asked and same and verify_checkpoint(folder, int(stored["step"])).sha256 == stored["checkpoint"]:
+            if asked and same and _checkpoint_hash(folder, stored, read=read) == stored["checkpoint"]:
                 return "done", int(stored["step"])
-        except (SetrError, ValueError, KeyError, AttributeError):
+        except (SetrError, OSError, ValueError, KeyError, AttributeError):
             pass  # damaged: trained on from the newest checkpoint that holds
     if step > 0:
         return "resumable", step
     events = read_events(folder / EVENTS)
     return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0
+
+
+def _checkpoint_hash(folder: Path, scores: dict[str, Any], *, read: bool) -> str:
+    """Returns the hash of the checkpoint that was scored, "" if a file of it has not its recorded size."""
+    if read:
+        return verify_checkpoint(folder, int(scores["step"])).sha256
+    checkpoint = folder / scores["checkpoint_folder"]
+    manifest = (checkpoint / MANIFEST_NAME).read_bytes()
+    files = json.loads(manifest)["files"]
+    sound = all((checkpoint / name).stat().st_size == file["bytes"] for name, file in files.items())
+    return hashlib.sha256(manifest).hexdigest() if sound else ""

@@ -44,6 +44,15 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="recorder", daemon=True)
 
+    def add(self, entry: Planned) -> None:
+        """Follows one more experiment from now on; one that is followed already is not added again."""
+        if entry.identity in self.planned:
+            return
+        reader = EventReader(entry.folder / EVENTS)
+        self.earlier[entry.identity] = list(reader)
+        self.planned[entry.identity] = entry
+        self.readers = {**self.readers, entry.identity: reader}  # the thread iterates over the one it has
+
     def __enter__(self) -> "Recorder":
         """Starts following."""
         self._thread.start()

@@ -99,7 +99,9 @@ class TrainingConfig:
     variant: str = "setr-pup"
     schedule: str = "80k"
     seed: int = field(default=0, metadata=NotNegative)
-    workers: int = field(default=1, metadata=Positive)  # processes (train.py: on this machine) that share the global batch
+    workers: int = field(
+        default=1, metadata=Positive
+    )  # processes (train.py: on this machine) that share the global batch
     threads: int = field(default=1, metadata=Positive)  # torch threads per worker on a CPU
     loader_threads: int = field(default=1, metadata=NotNegative)
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
@@ -137,6 +139,7 @@ class SweepConfig:
     tables: tuple[int, ...] = (2,)
     cells: tuple[str, ...] = ()  # only these cells; empty: all of the tables
     variants: tuple[str, ...] = ()  # only these variants; empty: all
+    datasets: tuple[str, ...] = ()  # only the tables' cells on these data sets; empty: all
     scale: Literal["miniature", "paper"] = "miniature"
     flavour: Literal["authors", "mmseg", "paper"] = "authors"  # where the sources differ
     seeds: int = field(default=1, metadata=Positive)
@@ -144,6 +147,39 @@ class SweepConfig:
     concurrent: int = field(default=0, metadata=NotNegative)  # experiments side by side; 0: as many as fit
     max_failures: int = field(default=2, metadata=NotNegative)  # restarts of one experiment before it is marked failed
     plan: bool = False  # print the plan and stop
+    gpus: int = field(default=0, metadata=NotNegative)  # that there are, or a cluster may grow to; 0: as found
+    gpu_memory_gb: float = field(default=80.0, metadata={"above": 0.0})  # of one GPU, 1e9 bytes
+    gpu_tflops_float32: float = field(default=67.0, metadata={"above": 0.0})  # data sheet, dense
+    gpu_tflops_bfloat16: float = field(default=989.0, metadata={"above": 0.0})
+    utilisation: float = field(default=0.4, metadata={"above": 0.0})  # share of them that a training reaches
+    price_per_gpu_hour: float = field(default=0.0, metadata=NotNegative)  # in your currency; 0: no cost is printed
+
+
+@dataclass(frozen=True)
+class SimulateConfig:
+    """The cluster that `sweep.py --simulate` replays the plan on."""
+
+    nodes: int = field(default=1, metadata=Positive)
+    gpus: int = field(default=8, metadata=Positive)  # of one node
+    mtbf_hours: float = field(default=0.0, metadata=NotNegative)  # mean time between failures of one node; 0: none
+    repair_minutes: float = field(default=30.0, metadata=NotNegative)  # until a failed node is back
+    restart_seconds: float = field(default=60.0, metadata=NotNegative)  # until an experiment trains again
+    checkpoint_minutes: float = field(default=0.0, metadata=NotNegative)  # between checkpoints; 0: the recipes'
+    repeats: int = field(default=20, metadata=Positive)  # replays, each with failures of its own
+    seed: int = field(default=0, metadata=NotNegative)
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """A search over one's own space (pipelines/search.py); what it leaves open comes from the `training` section."""
+
+    method: Literal["grid", "random", "asha", "bayesian"] = "random"
+    samples: int = field(default=8, metadata=Positive)  # trials; not for grid, which tries everything
+    metric: Literal["mIoU", "pixel_accuracy", "mean_accuracy"] = "mIoU"
+    iterations: int = field(default=0, metadata=NotNegative)  # steps of a trial; 0: the full schedule
+    seed: int = field(default=0, metadata=NotNegative)  # of the sampling
+    reduction: int = field(default=3, metadata={"minimum": 2})  # asha goes on with one in so many
+    space: dict[str, Any] = field(default_factory=dict)  # [choices] or {uniform | loguniform: [low, high]}, by name
 
 
 @dataclass(frozen=True)
@@ -177,6 +213,8 @@ class Config:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     sweep: SweepConfig = field(default_factory=SweepConfig)
+    simulate: SimulateConfig = field(default_factory=SimulateConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     storage: StorageConfig = field(default_factory=StorageConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
 
@@ -253,8 +291,13 @@ def _apply_override(values: dict[str, Any], override: str, section: str) -> None
     key, separator, text = override.partition("=")
     if not separator or not key:
         raise InputError("E_CONFIG", f"cannot read {override!r}", expected="section.key=value")
-    if "." not in key and section and key not in {entry.name for entry in dataclasses.fields(Config)}:
-        key = f"{section}.{key}"
+    if "." not in key and section:
+        sections = typing.get_type_hints(Config)
+        own = dataclasses.is_dataclass(sections[section]) and key in {
+            entry.name for entry in dataclasses.fields(sections[section])
+        }
+        if own or key not in sections:
+            key = f"{section}.{key}"
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError:

@@ -1,0 +1,259 @@
+"""Searches a space of one's own for the best experiment: `python pipelines/search.py`, over `search.space`.
+
+Every trial is an experiment like any other: it has an identity, is never trained twice, resumes, and is tracked. The
+same command goes on after a kill. What a search stops early is marked `stopped` and counts as unfinished everywhere.
+"""
+
+import argparse
+import dataclasses
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from pipelines import cluster
+from pipelines.command import check_writable, resolve, run_command
+from pipelines.driver import quiet, stop_on_signal
+from pipelines.experiment import EVENTS, SCORES, run_experiment
+from pipelines.jobs import Planned, state_of
+from pipelines.lineage import environment, git_diff, git_lineage
+from pipelines.placement import per_worker, slots_of
+from pipelines.progress import Board, Row, SweepProgress, clock
+from pipelines.recording import Recorder
+from pipelines.space import Domain, command_of, decoded, planned_of, read_space
+from pipelines.sweep import make_missing_inputs
+from pipelines.tracking import Tracker
+from setr.config import Config, to_dict
+from setr.paper.miniature import DATASET
+from setr.training.context import Context
+from setr.training.events import append_event, read_events
+
+SECTIONS = ("search", "data", "training", "sweep", "storage")
+SHOWN = 10  # trials in the table at the end
+Report = Callable[[dict[str, Any]], None]
+RETRY_SECONDS = 2.0  # until an experiment that another trial trains is asked for again
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One point of the space, and what became of it."""
+
+    values: Mapping[str, Any]
+    entry: Planned
+    status: str  # finished | stopped | failed | waiting
+    step: int
+    score: float | None  # percent; of the last evaluation
+
+
+def work(config: Config, arguments: argparse.Namespace) -> int:
+    """Runs the search; returns the exit status: 0 unless a trial failed or a signal came."""
+    if config.sweep.scale == "miniature" and config.data.name == DATASET:
+        make_missing_inputs(config)
+    space = read_space(config)
+    storage = resolve(config.storage.checkpoints)
+    check_writable(storage)
+    tracker = Tracker(config.tracking, resolve("."))
+    tags = {**git_lineage(), **environment(), "setr.search": config.search.method}
+    parent = tracker.start_parent(
+        f"search {config.search.method}", tags, f"A search for the best {config.search.metric}; children are trials."
+    )
+    tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
+    tracker.text_artifact(parent, "code.diff", git_diff())
+    log = resolve(config.storage.logs) / f"search-{datetime.now():%Y%m%d-%H%M%S}.log"
+    stop_file = storage / "stop"
+    stop_file.unlink(missing_ok=True)
+    begun, board = time.time(), Board()
+    with quiet(log) as screen, SweepProgress(board, screen) as progress:
+        resources = cluster.connect(log_folder=log.parent)
+        board.slots = slots_of(config, resources)
+        with stop_on_signal(stop_file) as received, Recorder([], tracker, parent, tags, progress.update) as recorder:
+            session = Session(config, board, recorder)
+            run(session, space, stop_file, storage, resources)
+            session.mark_stopped(config.search.method)
+        cluster.disconnect()
+    trials = session.outcomes()
+    tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
+    failed = sum(trial.status == "failed" for trial in trials)
+    tracker.finish(parent, failed=failed > 0, stopped=bool(received))
+    print(f"{board.summary()} in {clock(time.time() - begun)}")
+    if recorder.problem:
+        print(f"MLflow did not take the last points ({recorder.problem}): the next search sends them")
+    print_outcomes(config, trials)
+    print(f"logs: {log}")
+    if received:
+        return 128 + received[0]
+    return 1 if failed else 0
+
+
+class Session:
+    """The trials that have started, in this process; more come while the search runs."""
+
+    def __init__(self, config: Config, board: Board, recorder: Recorder) -> None:
+        """Start with none."""
+        self.config, self.board, self.recorder = config, board, recorder
+        self.values: dict[str, Mapping[str, Any]] = {}  # by identity
+        self.entries: dict[str, Planned] = {}
+        self._lock = threading.Lock()
+
+    def started(self, drawn: dict[str, Any]) -> None:
+        """Takes note of a trial: shows and records it."""
+        values = decoded(drawn)
+        entry = planned_of(self.config, values)
+        with self._lock:
+            if entry.identity in self.entries:
+                return
+            self.entries[entry.identity], self.values[entry.identity] = entry, values
+        words = " ".join(f"{name}={value}" for name, value in values.items())
+        row = Row(f"{entry.experiment.variant} {words}", entry.experiment.recipe.iterations, step=entry.step)
+        if entry.state == "done":
+            row.status = "finished"
+        self.board.rows = {**self.board.rows, entry.identity: row}
+        self.recorder.add(entry)
+
+    def mark_stopped(self, method: str) -> None:
+        """Closes the record of a trial that was ended before it could say so itself."""
+        for trial in self.outcomes():
+            if trial.status == "waiting":
+                cause = f"ended by {method}"
+                append_event(trial.entry.folder / EVENTS, {"event": "stopped", "step": trial.step, "cause": cause})
+
+    def outcomes(self) -> list[Trial]:
+        """Returns what became of the trials, the best first; unfinished ones after the finished."""
+        found = [outcome_of(self.config, self.values[name], entry) for name, entry in self.entries.items()]
+        return sorted(
+            found, key=lambda trial: (trial.status != "finished", -(trial.score or 0.0), trial.entry.identity)
+        )
+
+
+def run(
+    session: Session, space: Mapping[str, Domain], stop_file: Path, storage: Path, resources: Mapping[str, float]
+) -> None:
+    """Runs the trials through Ray Tune."""
+    config, search = session.config, session.config.search
+    recipe = planned_of(config, first_values(space)).experiment.recipe
+    cluster.run_search(
+        lambda drawn, context, report: train_trial(config, stop_file, drawn, context, report),
+        space,
+        method=search.method,
+        samples=search.samples,
+        metric=search.metric,
+        seed=search.seed,
+        rungs=(min(recipe.evaluate_every, recipe.iterations), recipe.iterations, search.reduction),
+        resources=per_worker(config, resources),
+        concurrent=slots_of(config, resources),
+        storage=storage / f"ray-search-{int(time.time())}",
+        started=session.started,
+        max_failures=config.sweep.max_failures,
+    )
+
+
+def train_trial(
+    config: Config,
+    stop_file: Path,
+    drawn: Mapping[str, Any],
+    context: Context,
+    report: Callable[[dict[str, Any]], None],
+) -> None:
+    """Trains one point of the space in a worker, and reports its evaluations as they come, the last one at the end.
+
+    Where `report` ends the trial, the record says `stopped`: it was saved before it was scored, and can go on.
+    """
+    entry, metric = planned_of(config, decoded(drawn)), config.search.metric
+    reported: set[int] = set()
+
+    def tell(event: Mapping[str, Any]) -> None:
+        # Not the last one: a search that ends a trial there would leave it without its final scores.
+        if event["event"] == "evaluation" and not event.get("final") and event["step"] not in reported:
+            reported.add(event["step"])
+            report({"step": event["step"], metric: event.get(metric) or 0.0})
+
+    try:
+        for event in read_events(entry.folder / EVENTS):
+            tell(event)
+        if entry.state != "done":
+            _train(entry, config, stop_file, dataclasses.replace(context, report=tell))
+    except SystemExit:
+        step = max(reported, default=0)
+        cause = f"ended by {config.search.method}"
+        if state_of(entry.folder, entry.protocols)[0] != "done":
+            append_event(entry.folder / EVENTS, {"event": "stopped", "step": step, "cause": cause})
+        raise
+    outcome = outcome_of(config, drawn, entry)
+    report({"step": entry.experiment.recipe.iterations, metric: outcome.score or 0.0, "status": outcome.status})
+
+
+def _train(entry: Planned, config: Config, stop_file: Path, context: Context) -> None:
+    """Trains the experiment, or waits while another trial that drew the same values does."""
+    while True:
+        outcome = run_experiment(entry.job(config, stop_file), context)
+        if "E_LEASE" not in outcome.get("cause", "") or stop_file.exists():
+            return
+        time.sleep(RETRY_SECONDS)
+
+
+def outcome_of(config: Config, values: Mapping[str, Any], entry: Planned) -> Trial:
+    """Returns what became of a trial, by its record."""
+    events = read_events(entry.folder / EVENTS)
+    evaluations = [event for event in events if event["event"] == "evaluation"]
+    score = evaluations[-1].get(config.search.metric) if evaluations else None
+    step = int(evaluations[-1]["step"]) if evaluations else 0
+    if (entry.folder / SCORES).is_file() and state_of(entry.folder, entry.protocols)[0] == "done":
+        status = "finished"
+    else:
+        last = events[-1]["event"] if events else ""
+        status = last if last in ("stopped", "failed") else "waiting"
+    return Trial(values, entry, status, step, score)
+
+
+def first_values(space: Mapping[str, Domain]) -> dict[str, Any]:
+    """Returns one point of the space."""
+    return decoded({name: values[0] for name, (_, values) in space.items()})
+
+
+def record_of(trial: Trial) -> dict[str, Any]:
+    """Returns a trial as JSON-able values."""
+    return {
+        "identity": trial.entry.identity,
+        "values": dict(trial.values),
+        "status": trial.status,
+        "step": trial.step,
+        "score": trial.score,
+    }
+
+
+def print_outcomes(config: Config, trials: list[Trial]) -> None:
+    """Prints the best trials, and the command that trains the winner at the full schedule."""
+    names = list(config.search.space)
+    table = Table(box=None, pad_edge=False)
+    for title in (f"{config.search.metric} %", "step", "status", *names, "identity"):
+        table.add_column(title, no_wrap=True)
+    for trial in trials[:SHOWN]:
+        score = "-" if trial.score is None else f"{trial.score:.2f}"
+        values = (_short(trial.values.get(name)) for name in names)
+        table.add_row(score, str(trial.step), trial.status, *values, trial.entry.identity[:12])
+    Console(width=160, highlight=False).print(table)
+    if not trials or trials[0].status != "finished":
+        print("no trial finished: the same command goes on")
+        return
+    best = trials[0]
+    if config.search.iterations:
+        print("the winner at the full schedule:")
+        print(f"  {command_of(config, best.values)}")
+    else:
+        print(f"the winner is trained: {best.entry.folder}")
+        print(f"  again: {command_of(config, best.values)}")
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+if __name__ == "__main__":
+    run_command("Search a space of one's own for the best experiment.", "search", work, sections=SECTIONS)

@@ -1,0 +1,93 @@
+"""Searches through real Ray Tune on a handful of images: what ends early is marked, what is done is not done again."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mlflow import MlflowClient
+
+from setr.training.events import read_events
+
+ROOT = Path(__file__).resolve().parents[2]
+SPACE = (
+    "training.variant=setr-pup-random",
+    "training.recipe={batch_size: 2, crop_size: [32, 32], evaluate_every: 2, checkpoint_every: 2}",
+    "search.iterations=6",
+    "search.reduction=2",
+    "training.log_every=1",
+    "sweep.concurrent=1",  # one after another: asha then has something to compare with
+)
+
+
+def search(home: Path, *words: str, status: int = 0) -> str:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "SETR_"))}
+    done = subprocess.run(
+        [sys.executable, ROOT / "pipelines" / "search.py", *SPACE, *words],
+        env={**kept, "SETR_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        cwd=home,
+        capture_output=True,
+        text=True,
+        timeout=800,
+    )
+    assert done.returncode == status, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def searched_home(tiny_home: Path) -> Path:
+    """Returns the tiny home with files where the miniature's weights would be: no trial reads them."""
+    from setr.training.pretraining import PROXIES
+
+    (tiny_home / "weights").mkdir(exist_ok=True)
+    for proxy in PROXIES:
+        path = tiny_home / "weights" / f"{proxy.name}.safetensors"
+        if not path.exists():
+            path.write_bytes(proxy.name.encode())
+    return tiny_home
+
+
+def test_asha_ends_trials_and_marks_them(searched_home: Path) -> None:
+    home = searched_home
+    words = ("method=asha", "samples=3", "search.space={base_lr: {loguniform: [1.0e-6, 1.0e-1]}}", "search.seed=1")
+    here = ("storage.checkpoints=searched",)
+    said = search(home, *words, *here)
+    ledgers = {path.parent.name: read_events(path) for path in (home / "searched").glob("*/events.jsonl")}
+    assert len(ledgers) == 3
+    last = {name: events[-1]["event"] for name, events in ledgers.items()}
+    stopped = {name for name, kind in last.items() if kind == "stopped"}
+    finished = {name for name, kind in last.items() if kind == "finished"}
+    assert stopped
+    assert finished
+    assert stopped | finished == set(ledgers)
+    for name in ledgers:
+        assert (home / "searched" / name / "scores.json").exists() == (name in finished)
+        assert list((home / "searched" / name).glob("step-*"))  # stopped ones are saved too
+    assert "the winner at the full schedule" in said
+    assert "pipelines/train.py variant=setr-pup-random" in said
+
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    experiment = client.get_experiment_by_name("setr-tables")
+    runs = client.search_runs([experiment.experiment_id])
+    children = {run.data.tags["setr.identity"]: run for run in runs if "setr.identity" in run.data.tags}
+    assert {children[name].info.status for name in finished} == {"FINISHED"}
+    assert {children[name].info.status for name in stopped} == {"KILLED"}
+    [parent] = {children[name].data.tags["mlflow.parentRunId"] for name in ledgers}
+    assert any(run.info.run_id == parent for run in runs)
+
+    # Bayesian, over what is there already and one more: what is finished is read, not trained.
+    lengths = {name: len(ledgers[name]) for name in finished}
+    search(home, "method=bayesian", "samples=2", "search.space={base_lr: [0.01], weight_decay: [0.0]}", *here)
+    again = {path.parent.name: read_events(path) for path in (home / "searched").glob("*/events.jsonl")}
+    assert len(again) == 4  # both draws are one experiment, trained once
+    assert {name: len(again[name]) for name in finished} == lengths
+    [new] = set(again) - set(ledgers)
+    assert [event["event"] for event in again[new]].count("start") == 1
+
+
+def test_an_invalid_space_is_one_line_before_anything_starts(searched_home: Path) -> None:
+    said = search(searched_home, "search.space={base_lr: [fast]}", "storage.checkpoints=none", status=2)
+    [line] = [line for line in said.splitlines() if line.startswith("error:")]
+    assert "base_lr" in line
+    assert not (searched_home / "none").exists()
