@@ -11,6 +11,7 @@ import shlex
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,9 @@ import ray.train
 from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.command import PROJECT
 from setr.errors import EnvironmentFailure
 from setr.training.context import Context
 
@@ -39,6 +42,7 @@ from setr.training.context import Context
 Job = dict[str, Any]
 Work = Callable[[Job, Context], dict[str, Any]]
 
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's driver
 LOCAL_ADDRESSES = ("", "local", "auto", "127.0.0.1", "localhost", "[::1]")
 
 
@@ -71,6 +75,9 @@ def connect(*, log_folder: Path) -> dict[str, float]:
         # Ray puts the interpreter's path into a shell command as it is; one with a space would never start a worker.
         if shlex.quote(sys.executable) != sys.executable:
             runtime["py_executable"] = shlex.quote(sys.executable)
+    elif JOB_VARIABLE not in os.environ:
+        # A submitted job has brought its code; here every node gets this driver's, whatever its image holds.
+        runtime["py_modules"] = [str(PROJECT / "setr"), str(PROJECT / "pipelines")]
     try:
         ray.init(
             address=address or None,
@@ -92,6 +99,38 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     log_folder.mkdir(parents=True, exist_ok=True)
     resources = ray.cluster_resources()
     return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Returns address, CPUs and GPUs of each node that is alive."""
+    return [
+        {"address": node["NodeManagerAddress"], **{kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")}}
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float = 120.0) -> dict[str, Any]:
+    """Returns {node's address: what `function` returned there}, or the text of what it raised, within `seconds`.
+
+    Takes no CPU: a node that is full answers too.
+    """
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+            asked[f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"] = task.options(
+                scheduling_strategy=there
+            ).remote(*arguments)
+    answers: dict[str, Any] = {}
+    deadline = time.monotonic() + seconds
+    for address, reference in asked.items():
+        try:
+            answers[address] = ray.get(reference, timeout=max(0.1, deadline - time.monotonic()))
+        except Exception as error:  # the node, its worker or the function failed: the caller says which matters
+            answers[address] = _last_line(error)
+    return answers
 
 
 def disconnect() -> None:

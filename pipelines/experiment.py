@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from pipelines.command import write_json
+from pipelines.proof import remember
 from setr.data.shards import Shards, open_shards
 from setr.errors import SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
@@ -58,6 +59,8 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
             write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
+            # A record says whose it is: it may be taken to another machine, without its folder.
+            event |= {"experiment": job["experiment"], "cells": job["cells"], "tags": job["tags"]}
         append_event(folder / EVENTS, event)
 
     try:
@@ -138,6 +141,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "seconds": outcome.seconds,
             },
         )
+        remember(folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds})
     return {"status": "finished"}
 

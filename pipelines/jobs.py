@@ -9,6 +9,8 @@ from typing import Any
 
 from pipelines.command import resolve
 from pipelines.experiment import EVENTS, SCORES
+from pipelines.lineage import origin
+from pipelines.proof import proven
 from setr.config import Config, build
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -19,7 +21,7 @@ from setr.paper.experiment import Experiment, code_hash
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
-from setr.training.checkpoint import latest_step, verify_checkpoint
+from setr.training.checkpoint import latest_step
 from setr.training.events import read_events
 from setr.training.pretraining import PROXIES
 
@@ -74,6 +76,8 @@ class Planned:
             "keep_checkpoints": training.keep_checkpoints,
             "stop_file": str(stop_file),
             "allow_drift": allow_drift,
+            "cells": list(self.cells),
+            "tags": origin(),
         }
 
 
@@ -263,7 +267,7 @@ def state_of(folder: Path, protocols: Iterable[Protocol] = (), *, identity: str 
             digests = {score["digest"] for score in scores["scores"].values()}
             asked = all(protocol.digest() in digests for protocol in protocols)
             same = not identity or scores.get("identity", folder.name) == identity
-            if asked and same and verify_checkpoint(folder, int(scores["step"])).sha256 == scores["checkpoint"]:
+            if asked and same and proven(folder, scores["checkpoint_folder"], scores["checkpoint"]):
                 return "done", int(scores["step"])
         except (SetrError, ValueError, KeyError):
             pass  # damaged: trained on from the newest checkpoint that holds

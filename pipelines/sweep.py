@@ -6,7 +6,6 @@ The same command goes on after a kill, trains nothing twice, and ends with statu
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import signal
 import statistics
@@ -26,14 +25,23 @@ from pipelines import cluster
 from pipelines.command import check_writable, resolve, run_command, write_json
 from pipelines.experiment import EVENTS, run_experiment
 from pipelines.jobs import Planned, plan_sweep, state_of
-from pipelines.lineage import environment, git_diff, git_lineage
+from pipelines.lineage import keep_diff, lineage, origin
+from pipelines.preflight import storage_bytes
 from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder, finished_result
 from pipelines.scenes import draw_scenes
-from pipelines.tracking import IDENTITY_TAG, Tracker
+from pipelines.session import (
+    clear_ray_folders,
+    finish_parent,
+    joined_cluster,
+    parent_run,
+    send_unsent,
+    worker_resources,
+)
+from pipelines.tracking import open_tracker
 from pipelines.weights import make_weights
-from setr.config import Config, DataConfig, to_dict
+from setr.config import Config, DataConfig
 from setr.data.manifest import MANIFEST_NAME
 from setr.models.counting import paper_parameter_count
 from setr.models.segmenter import VARIANTS, build_model
@@ -41,10 +49,11 @@ from setr.paper.cells import cells
 from setr.paper.miniature import DATASET
 from setr.reporting.results import Result, save_results
 from setr.training.events import append_event, read_events
+from setr.training.lease import exclusive
 from setr.training.pretraining import PROXIES
 
 SECTIONS = ("sweep", "miniature", "training", "storage")
-NEED_BYTES_PER_EXPERIMENT = 20_000_000  # a miniature's checkpoints, record and picture
+LEASE_SECONDS = 5.0  # a sweep that was just killed may still be on its way out
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -57,11 +66,12 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         return 0
     missing = [entry for entry in planned if entry.state != "done"]
     storage = resolve(config.storage.checkpoints)
-    check_writable(storage, need_bytes=NEED_BYTES_PER_EXPERIMENT * len(missing))
+    check_writable(storage, need_bytes=storage_bytes(missing, config.training.keep_checkpoints))
     check_writable(resolve(config.storage.results))
     status = 0
     if missing:
-        status = train_missing(config, planned, missing, storage)
+        with exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS):
+            status = train_missing(config, planned, missing, storage)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
@@ -90,28 +100,28 @@ def make_missing_inputs(config: Config) -> None:
 
 def train_missing(config: Config, planned: Sequence[Planned], missing: Sequence[Planned], storage: Path) -> int:
     """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal."""
-    tracker = Tracker(config.tracking, resolve("."))
+    tracker = open_tracker(config.tracking, resolve("."))
     log = resolve(config.storage.logs) / f"sweep-{datetime.now():%Y%m%d-%H%M%S}.log"
     stop_file = storage / "stop"
     stop_file.unlink(missing_ok=True)
-    lineage = git_lineage()
-    tags = {**lineage, **environment()}
-    name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
-    parent = tracker.start_parent(name, tags, _description(planned, missing))
-    tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
-    tracker.text_artifact(parent, "code.diff", git_diff())
-    rows = {entry.identity: Row(entry.name, entry.experiment.recipe.iterations, step=entry.step) for entry in missing}
-    board = Board(rows)
+    clear_ray_folders(storage)
+    keep_diff(storage, lineage())
+    board = Board({e.identity: Row(e.name, e.experiment.recipe.iterations, step=e.step) for e in missing})
     begun = time.time()
-    with _quiet(log) as screen, SweepProgress(board, screen) as progress, tracker.system_metrics(parent):
-        resources = cluster.connect(log_folder=log.parent)
-        with _stop_on_signal(stop_file) as received:
-            with Recorder(missing, tracker, parent, tags, progress.update) as recorder:
-                run_all(config, missing, stop_file, storage, resources)
-            problem = recorder.problem
-        cluster.disconnect()
-    failed = board.count("failed")
-    tracker.finish(parent, failed=failed > 0, stopped=bool(received))
+    with (
+        _quiet(log) as screen,
+        joined_cluster(config, tracker, log.parent, storage) as resources,
+        _stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
+        parent_run(config, tracker, planned, missing) as parent,
+        SweepProgress(board, screen) as progress,
+    ):
+        recorder = Recorder(missing, tracker, parent, origin(), progress.update)
+        with tracker.system_metrics(parent), recorder:
+            run_all(config, missing, stop_file, storage, resources)
+        failed = board.count("failed")
+        problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
+    if not failed and not received:
+        clear_ray_folders(storage)
     print(board.summary() + f" in {clock(time.time() - begun)}")
     print_overhead(missing, begun)
     if problem:
@@ -120,28 +130,11 @@ def train_missing(config: Config, planned: Sequence[Planned], missing: Sequence[
     return 128 + received[0] if received else 0
 
 
-def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
-    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one."""
-    tracker = Tracker(config.tracking, resolve("."))
-    tracked = {
-        run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
-    }
-    unsent = [e for e in planned if e.identity not in tracked and state_of(e.folder, e.protocols)[0] == "done"]
-    if unsent:
-        tags = {**git_lineage(), **environment()}
-        parent = tracker.start_parent("records sent later", tags, f"{len(unsent)} experiments trained earlier.")
-        Recorder(unsent, tracker, parent, tags, lambda events: None).send_all()
-        tracker.finish(parent)
-        print(f"sent {len(unsent)} records to MLflow")
-
-
 def run_all(
     config: Config, missing: Sequence[Planned], stop_file: Path, storage: Path, resources: dict[str, float]
 ) -> None:
     """Runs several-worker experiments one by one through Ray Train, the others side by side through Ray Tune."""
-    per_worker = {"CPU": float(config.training.threads)}
-    if resources["GPU"] >= 1:
-        per_worker["GPU"] = 1.0
+    per_worker = worker_resources(config, resources)
     room = int(min(resources[kind] // amount for kind, amount in per_worker.items()))
     wide = [entry for entry in missing if workers_of(config, entry) > 1]
     for entry in wide:
@@ -303,10 +296,6 @@ def _stop_on_signal(stop_file: Path) -> Iterator[list[int]]:
         for number, handler in previous.items():
             signal.signal(number, handler)
         stop_file.unlink(missing_ok=True)
-
-
-def _description(planned: Sequence[Planned], missing: Sequence[Planned]) -> str:
-    return f"{len(planned)} experiments, {len(missing)} of them trained in this session; children are the experiments."
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
