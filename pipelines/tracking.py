@@ -9,7 +9,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -328,5 +328,9 @@ def _make_database(path: Path) -> None:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
         MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
-        with suppress(FileExistsError):  # somebody else was as fast
+        try:
             os.link(made, path)
+        except FileExistsError:
+            pass  # somebody else was as fast, and may have written
+        except OSError:
+            made.replace(path)  # a file system without links
