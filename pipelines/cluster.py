@@ -52,6 +52,14 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     Raises EnvironmentFailure for a cluster that does not answer, or one beyond this machine without a login token.
     """
     address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith(("http://", "https://")):
+        raise EnvironmentFailure(
+            "E_CLUSTER",
+            "RAY_ADDRESS is where jobs are submitted, not where a driver joins",
+            where=address,
+            expected="<host>:<port> of the cluster, such as 10.0.0.5:6379",
+            remedy="set it so on a machine of the cluster, or submit with pipelines/submit.py",
+        )
     if not is_local(address) and os.environ.get("RAY_AUTH_MODE") != "token":
         raise EnvironmentFailure(
             "E_CLUSTER",

@@ -19,3 +19,9 @@ def test_a_cluster_beyond_this_machine_is_refused_without_a_token(monkeypatch, t
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     with pytest.raises(EnvironmentFailure, match="RAY_AUTH_MODE=token"):
         cluster.connect(log_folder=tmp_path)
+
+
+def test_an_address_for_jobs_is_none_to_join(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(EnvironmentFailure, match=r"E_CLUSTER.*pipelines/submit\.py"):
+        cluster.connect(log_folder=tmp_path)
