@@ -18,7 +18,8 @@ from setr.training.events import append_event
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+def tracker(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    shutil.copy(empty_database, tmp_path)
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setattr(recording, "FLUSH_SECONDS", 0.1)
     monkeypatch.setattr(recording, "POLL_SECONDS", 0.05)

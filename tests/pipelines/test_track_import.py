@@ -16,7 +16,8 @@ from setr.training.events import append_event
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+def tracker(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
+    shutil.copy(empty_database, tmp_path)
     monkeypatch.setenv("SETR_HOME", str(tmp_path))
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     return Tracker(TrackingConfig(), tmp_path)
