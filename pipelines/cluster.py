@@ -5,6 +5,7 @@ runs through Ray Train. Both call the same function with the same loop inside. N
 go on after a kill: the experiment's folder is.
 """
 
+import json
 import logging
 import os
 import shlex
@@ -69,14 +70,7 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             expected="RAY_AUTH_MODE=token",
             remedy="start the cluster with a token and export RAY_AUTH_MODE=token",
         )
-    environment = {
-        name: os.environ[name]
-        for name in ("RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "SETR_HOME", "PYTHONHASHSEED")
-        if name in os.environ
-    }
-    # One thread unless a job asks for more: processes side by side must not fight over the cores.
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    runtime: dict[str, Any] = {"env_vars": environment}
+    runtime: dict[str, Any] = {"env_vars": worker_environment()}
     options: dict[str, Any] = {}
     if not address:
         options["include_dashboard"] = False
@@ -107,6 +101,17 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     log_folder.mkdir(parents=True, exist_ok=True)
     resources = ray.cluster_resources()
     return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
+
+
+def worker_environment() -> dict[str, str]:
+    """Returns the variables that workers get from this driver."""
+    passed = ("RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "SETR_HOME", "PYTHONHASHSEED")
+    environment = {name: os.environ[name] for name in passed if name in os.environ}
+    # One thread unless a job asks for more: processes side by side must not fight over the cores.
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    # Ray refuses a variable that the job was submitted with already: that one holds.
+    submitted = json.loads(os.environ.get(JOB_VARIABLE) or "{}").get("runtime_env") or {}
+    return {name: value for name, value in environment.items() if name not in (submitted.get("env_vars") or {})}
 
 
 def nodes() -> list[dict[str, Any]]:

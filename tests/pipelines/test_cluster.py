@@ -25,3 +25,12 @@ def test_an_address_for_jobs_is_none_to_join(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     with pytest.raises(EnvironmentFailure, match=r"E_CLUSTER.*pipelines/submit\.py"):
         cluster.connect(log_folder=tmp_path)
+
+
+def test_a_variable_that_the_job_was_submitted_with_holds(monkeypatch):
+    monkeypatch.setenv("SETR_HOME", "/shared")
+    monkeypatch.delenv(cluster.JOB_VARIABLE, raising=False)
+    assert cluster.worker_environment()["SETR_HOME"] == "/shared"
+    monkeypatch.setenv(cluster.JOB_VARIABLE, '{"runtime_env": {"env_vars": {"SETR_HOME": "/shared"}}}')
+    assert "SETR_HOME" not in cluster.worker_environment()
+    assert cluster.worker_environment()["OMP_NUM_THREADS"] == "1"
