@@ -79,7 +79,7 @@ class Cluster:
         self.nodes.append(node)
         return node
 
-    def _wait(self, seconds: float = 120) -> None:
+    def _wait(self, seconds: float = 400) -> None:
         deadline = time.monotonic() + seconds
         request = urllib.request.Request(f"{self.jobs}/api/version", headers={"Authorization": f"Bearer {self.token}"})
         while True:

@@ -111,7 +111,7 @@ def _step_times(events: list[Event], counts: Callable[[float], bool]) -> list[fl
     return [1000 * (after["time"] - before["time"]) for before, after in pairs if counts(after["time"])][1:]
 
 
-def _answer(address: str, seconds: float = 120.0) -> None:
+def _answer(address: str, seconds: float = 400.0) -> None:
     deadline = time.monotonic() + seconds
     while True:
         try:

@@ -49,7 +49,7 @@ class Server:
                 command, env={**kept, **variables}, cwd=folder, stdout=log, stderr=log, start_new_session=True
             )
 
-    def wait(self, path: str, seconds: float = 120) -> "Server":
+    def wait(self, path: str, seconds: float = 400) -> "Server":
         """Returns itself when it answers."""
         deadline = time.monotonic() + seconds
         while True:
@@ -103,7 +103,7 @@ def mlflow_server(
         [*mlflow, "db", "upgrade", "postgresql+psycopg2://mlflow_owner@/mlflow"],
         env={**os.environ, **common, "PGPASSWORD": database["OWNER_PASSWORD"]},
         check=True,
-        timeout=180,
+        timeout=600,
         capture_output=True,
     )
     options = [
