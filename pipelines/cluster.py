@@ -5,12 +5,14 @@ runs through Ray Train. Both call the same function with the same loop inside. N
 go on after a kill: the experiment's folder is.
 """
 
+import json
 import logging
 import os
 import shlex
 import socket
 import stat
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +34,9 @@ from ray import tune
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from ray.tune.search.basic_variant import BasicVariantGenerator
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from pipelines.command import PROJECT
 from setr.errors import EnvironmentFailure
 from setr.training.context import Context
 
@@ -43,6 +47,7 @@ Work = Callable[[Job, Context], dict[str, Any]]
 # What a search may draw a value from: ("choice", [values]), ("uniform", [low, high]) or ("loguniform", [low, high]).
 Domain = tuple[str, list[Any]]
 
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's driver
 LOCAL_ADDRESSES = ("", "local", "auto", "127.0.0.1", "localhost", "[::1]")
 
 
@@ -52,6 +57,14 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     Raises EnvironmentFailure for a cluster that does not answer, or one beyond this machine without a login token.
     """
     address = os.environ.get("RAY_ADDRESS", "")
+    if address.startswith(("http://", "https://")):
+        raise EnvironmentFailure(
+            "E_CLUSTER",
+            "RAY_ADDRESS is where jobs are submitted, not where a driver joins",
+            where=address,
+            expected="<host>:<port> of the cluster, such as 10.0.0.5:6379",
+            remedy="set it so on a machine of the cluster, or submit with pipelines/submit.py",
+        )
     if not is_local(address) and os.environ.get("RAY_AUTH_MODE") != "token":
         raise EnvironmentFailure(
             "E_CLUSTER",
@@ -61,20 +74,16 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             expected="RAY_AUTH_MODE=token",
             remedy="start the cluster with a token and export RAY_AUTH_MODE=token",
         )
-    environment = {
-        name: os.environ[name]
-        for name in ("RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "SETR_HOME", "PYTHONHASHSEED")
-        if name in os.environ
-    }
-    # One thread unless a job asks for more: processes side by side must not fight over the cores.
-    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    runtime: dict[str, Any] = {"env_vars": environment}
+    runtime: dict[str, Any] = {"env_vars": worker_environment()}
     options: dict[str, Any] = {}
     if not address:
         options["include_dashboard"] = False
         # Ray puts the interpreter's path into a shell command as it is; one with a space would never start a worker.
         if shlex.quote(sys.executable) != sys.executable:
             runtime["py_executable"] = shlex.quote(sys.executable)
+    elif JOB_VARIABLE not in os.environ:
+        # A submitted job has brought its code; here every node gets this driver's, whatever its image holds.
+        runtime["py_modules"] = [str(PROJECT / "setr"), str(PROJECT / "pipelines")]
     try:
         ray.init(
             address=address or None,
@@ -96,6 +105,49 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     log_folder.mkdir(parents=True, exist_ok=True)
     resources = ray.cluster_resources()
     return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
+
+
+def worker_environment() -> dict[str, str]:
+    """Returns the variables that workers get from this driver."""
+    passed = ("RAY_USAGE_STATS_ENABLED", "MLFLOW_DISABLE_TELEMETRY", "SETR_HOME", "PYTHONHASHSEED")
+    environment = {name: os.environ[name] for name in passed if name in os.environ}
+    # One thread unless a job asks for more: processes side by side must not fight over the cores.
+    environment |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
+    # Ray refuses a variable that the job was submitted with already: that one holds.
+    submitted = json.loads(os.environ.get(JOB_VARIABLE) or "{}").get("runtime_env") or {}
+    return {name: value for name, value in environment.items() if name not in (submitted.get("env_vars") or {})}
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Returns address, CPUs and GPUs of each node that is alive."""
+    return [
+        {"address": node["NodeManagerAddress"], **{kind: node["Resources"].get(kind, 0.0) for kind in ("CPU", "GPU")}}
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float = 120.0) -> dict[str, Any]:
+    """Returns {node's address: what `function` returned there}, or the text of what it raised, within `seconds`.
+
+    Takes no CPU: a node that is full answers too.
+    """
+    task = ray.remote(num_cpus=0, max_retries=0)(function)
+    asked = {}
+    for node in ray.nodes():
+        if node["Alive"]:
+            there = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+            asked[f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"] = task.options(
+                scheduling_strategy=there
+            ).remote(*arguments)
+    answers: dict[str, Any] = {}
+    deadline = time.monotonic() + seconds
+    for address, reference in asked.items():
+        try:
+            answers[address] = ray.get(reference, timeout=max(0.1, deadline - time.monotonic()))
+        except Exception as error:  # the node, its worker or the function failed: the caller says which matters
+            answers[address] = _last_line(error)
+    return answers
 
 
 def disconnect() -> None:

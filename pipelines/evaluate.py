@@ -23,7 +23,7 @@ from rich.table import Table
 from pipelines.command import resolve, run_command, write_json
 from pipelines.experiment import let_first_rank_speak, score_record
 from pipelines.import_checkpoint import describe, receipt_table
-from pipelines.lineage import environment, git_lineage
+from pipelines.lineage import origin
 from pipelines.subject import Subject, choose_protocols, open_checkpoint, require_same_classes
 from setr.config import Config
 from setr.data.shards import Shards, open_shards
@@ -113,7 +113,7 @@ def score(subject: Subject, shards: Shards, protocol: Protocol, place: Place, *,
         "device": place.device,
         "precision": place.precision,
         "receipt": subject.receipt and subject.receipt.as_dict(),
-        "tags": {**git_lineage(), **environment()},
+        "tags": origin(),
     }
 
 
@@ -166,7 +166,7 @@ def class_table(record: Mapping[str, Any]) -> Table:
 def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     """Stores the record as a run of its own in MLflow; returns the run's address, or why there is none."""
     # Imported where it is needed: a score that is only printed does not wait for MLflow.
-    from pipelines.tracking import Tracker
+    from pipelines.tracking import open_tracker
 
     data, protocol = record["data"], record["protocol"]
     tags = {
@@ -179,7 +179,7 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     }
     name = f"evaluate {Path(record['checkpoint']['source']).name} on {data['dataset']}, {protocol['name']}"
     try:
-        tracker = Tracker(config.tracking, resolve("."))
+        tracker = open_tracker(config.tracking, resolve("."))
         run = tracker.start_parent(name, tags, "A checkpoint scored by hand.")
         tracker.replay(run, [{"event": "evaluation", "step": 0, "time": time.time(), **record}])
         tracker.artifacts(run, [path])

@@ -16,12 +16,12 @@ import numpy as np
 import torch
 
 from pipelines.command import write_json
+from pipelines.proof import remember
 from setr.data.shards import Shards, open_shards
 from setr.errors import SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
-from setr.models.encoder import TappedVisionTransformer
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.weights import load_pretrained
 from setr.paper.experiment import Experiment
@@ -62,6 +62,8 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
             write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
+            # A record says whose it is: it may be taken to another machine, without its folder.
+            event |= {"experiment": job["experiment"], "cells": job["cells"], "tags": job["tags"]}
         append_event(folder / EVENTS, event)
         tell(event)
 
@@ -146,6 +148,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "seconds": outcome.seconds,
             },
         )
+        remember(folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.command import resolve, run_command, write_json
-from pipelines.lineage import environment, git_lineage
+from pipelines.lineage import origin
 from setr.config import Config
 from setr.models.encoder import EncoderSize
 from setr.models.export import export_weights
@@ -80,16 +80,16 @@ def receipt_table(receipt: Receipt) -> Table:
 def store_receipt(config: Config, receipt: Receipt) -> str:
     """Stores the receipt as a run of its own in MLflow and returns the run's address."""
     # Imported where it is needed: a receipt that is only printed does not wait for MLflow.
-    from pipelines.tracking import Tracker
+    from pipelines.tracking import open_tracker
 
-    tracker = Tracker(config.tracking, resolve("."))
+    tracker = open_tracker(config.tracking, resolve("."))
     tags = {
         "setr.import.sha256": receipt.sha256,
         "setr.import.format": receipt.format,
         **{f"setr.import.{status}": str(count) for status, count in receipt.counts().items()},
     }
     name = f"import {Path(receipt.path).name}"
-    run = tracker.start_parent(name, {**tags, **git_lineage(), **environment()}, "A checkpoint imported by hand.")
+    run = tracker.start_parent(name, {**tags, **origin()}, "A checkpoint imported by hand.")
     tracker.text_artifact(run, "receipt.json", json.dumps(receipt.as_dict(), indent=1))
     tracker.finish(run)
     return tracker.url(run)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -14,6 +13,8 @@ import torch
 
 from pipelines.command import resolve
 from pipelines.experiment import EVENTS, SCORES, is_scored
+from pipelines.lineage import origin
+from pipelines.proof import proven
 from setr.config import Config, build
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.errors import InputError, SetrError
@@ -26,7 +27,7 @@ from setr.paper.experiment import Experiment, code_hash
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
-from setr.training.checkpoint import latest_step, verify_checkpoint
+from setr.training.checkpoint import latest_step
 from setr.training.events import read_events
 from setr.training.execution import Execution
 from setr.training.pretraining import PROXIES
@@ -67,10 +68,10 @@ class Planned:
         seed = f" seed {experiment.seed}" if experiment.seed else ""
         return f"{experiment.variant} {experiment.schedule}{seed}"
 
-    def state_now(self, *, read: bool = True) -> tuple[str, int]:
-        """Returns state and step as they are now; without `read` checkpoints are not hashed."""
+    def state_now(self) -> tuple[str, int]:
+        """Returns state and step as they are now."""
         identity = "" if self.folder.name == self.identity else self.identity
-        return state_of(self.folder, self.protocols, identity=identity, validation=self.validation, read=read)
+        return state_of(self.folder, self.protocols, identity=identity, validation=self.validation)
 
     def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
@@ -91,6 +92,8 @@ class Planned:
             "watchdog": dataclasses.asdict(training.watchdog),
             "stop_file": str(stop_file),
             "allow_drift": allow_drift,
+            "cells": list(self.cells),
+            "tags": origin(),
         }
 
 
@@ -328,7 +331,7 @@ def describe(
     planned = Planned(experiment, cell_keys, protocols, folder, weights, "to do", 0, validation, tuple(missing))
     if missing:
         return planned
-    state, step = planned.state_now(read=not lenient)
+    state, step = planned.state_now()
     return dataclasses.replace(planned, state=state, step=step)
 
 
@@ -383,14 +386,13 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
 
 
 def state_of(
-    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = "", read: bool = True
+    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = ""
 ) -> tuple[str, int]:
     """Returns (done | resumable | to do | failed, step) of an experiment's folder.
 
     Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
     `validation` is the hash of ("": any). `identity` is asked for where the folder is not named by it: what was scored
-    may then be another experiment. Without `read` a checkpoint is taken for sound whose files have their recorded
-    sizes.
+    may then be another experiment.
     """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
@@ -399,7 +401,7 @@ def state_of(
             scores = stored["scores"].values()
             asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
             same = not identity or stored.get("identity", folder.name) == identity
-            if asked and same and _checkpoint_hash(folder, stored, read=read) == stored["checkpoint"]:
+            if asked and same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
                 return "done", int(stored["step"])
         except (SetrError, OSError, ValueError, KeyError, AttributeError):
             pass  # damaged: trained on from the newest checkpoint that holds
@@ -407,14 +409,3 @@ def state_of(
         return "resumable", step
     events = read_events(folder / EVENTS)
     return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0
-
-
-def _checkpoint_hash(folder: Path, scores: dict[str, Any], *, read: bool) -> str:
-    """Returns the hash of the checkpoint that was scored, "" if a file of it has not its recorded size."""
-    if read:
-        return verify_checkpoint(folder, int(scores["step"])).sha256
-    checkpoint = folder / scores["checkpoint_folder"]
-    manifest = (checkpoint / MANIFEST_NAME).read_bytes()
-    files = json.loads(manifest)["files"]
-    sound = all((checkpoint / name).stat().st_size == file["bytes"] for name, file in files.items())
-    return hashlib.sha256(manifest).hexdigest() if sound else ""

@@ -1,44 +1,84 @@
-"""Where a run's code came from: git commit, dirty flag and diff; a submitted job's copy has no .git and is told.
+"""Where a run's code came from: git commit, dirty flag and diff.
 
-Untracked code and settings count as changes, and stand in the diff: git's own diff leaves them out.
+A submitted job's copy has no .git: `pipelines/submit.py` sends what git knows along in a file. Without that the commit
+is what SETR_GIT_COMMIT says, and what nobody said is "unknown", a gap that the trace names.
 """
 
+import functools
 import hashlib
+import json
 import os
 import platform
 import subprocess
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
-from pipelines.command import PROJECT
+from pipelines.command import PROJECT, write_json, write_text
 
+COMMIT_VARIABLE = "SETR_GIT_COMMIT"  # set by who builds an image, or submits without pipelines/submit.py
+SENT = ".lineage.json"  # in the project's folder: written before an upload, ignored by git
 DIFF_ARTIFACT = "code.diff"  # of a sweep's or a training's run
-CODE = ("*.py", "*.yaml", "*.yml")  # untracked files that count
-COMMIT_VARIABLE = "SETR_GIT_COMMIT"  # set by the submitter where the copy has no .git
+CODE = ("*.py", "*.yaml", "*.yml")  # files that git does not know yet and that belong to the diff
+DIFFS = "diffs"  # in the storage path: <SHA-256>.diff
+MAX_DIFF = 5_000_000  # characters
+UNKNOWN = "unknown"
 PACKAGES = ("torch", "torchvision", "timm", "ray", "mlflow", "dvc", "pyarrow", "numpy", "opencv-python-headless")
 
 
-def git_lineage() -> dict[str, str]:
-    """Returns commit, dirty flag (true | false | unknown) and the hash of the uncommitted diff, as tags."""
-    commit = _git("rev-parse", "HEAD")
-    if commit is None:
-        return {"git.commit": os.environ.get(COMMIT_VARIABLE, "unknown"), "git.dirty": "unknown"}
-    diff = git_diff()
-    tags = {"git.commit": commit.strip(), "git.dirty": "true" if diff else "false"}
-    return tags | ({"git.diff_sha256": hashlib.sha256(diff.encode()).hexdigest()} if diff else {})
+@dataclass(frozen=True)
+class Lineage:
+    """The code that runs: a commit and what was changed since."""
+
+    commit: str = UNKNOWN
+    dirty: str = UNKNOWN  # true | false | unknown
+    diff: str = ""
+
+    @property
+    def diff_sha256(self) -> str:
+        """Returns the hash of the diff, "" if there is none."""
+        return hashlib.sha256(self.diff.encode()).hexdigest() if self.diff else ""
+
+    @property
+    def tags(self) -> dict[str, str]:
+        """Returns what a run is tagged with."""
+        tags = {"git.commit": self.commit, "git.dirty": self.dirty}
+        return tags | ({"git.diff_sha256": self.diff_sha256} if self.diff else {})
 
 
-def git_diff() -> str:
-    """Returns the uncommitted change against HEAD, empty if there is none or no repository.
+@functools.cache
+def lineage(project: Path = PROJECT) -> Lineage:
+    """Returns the lineage of a copy of the project: what git says, else what was sent with it, else what is unknown.
 
-    Untracked files of CODE that git does not ignore stand in it as new ones.
+    Asked for once in a process: what is loaded later is the code that the process started with.
     """
-    changed = _git("diff", "HEAD") or ""
-    untracked = (_git("ls-files", "--others", "--exclude-standard", "-z", "--", *CODE) or "").split("\0")
-    # Status 1 means that there is a difference.
-    new = [_git("diff", "--no-index", "--", os.devnull, name, accepted=(0, 1)) or "" for name in untracked if name]
-    return "".join([changed, *new])
+    commit = _git(project, "rev-parse", "HEAD")
+    # A copy may lie in somebody else's repository: then that one's commit says nothing about it.
+    if commit is not None and _git(project, "ls-files", "--error-unmatch", "pyproject.toml") is not None:
+        diff = _diff(project)
+        return Lineage(commit.strip(), "true" if diff else "false", diff)
+    try:
+        sent = json.loads((project / SENT).read_text(encoding="utf-8"))
+        return Lineage(str(sent["commit"]), str(sent["dirty"]), str(sent["diff"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return Lineage(commit=os.environ.get(COMMIT_VARIABLE) or UNKNOWN)
 
 
+def write_lineage(project: Path = PROJECT) -> Lineage:
+    """Writes the file that travels with an upload of the project; returns what is in it."""
+    found = lineage(project)
+    write_json(project / SENT, asdict(found))
+    return found
+
+
+def keep_diff(storage: Path, found: Lineage) -> None:
+    """Writes the diff below the storage path, under its hash: an experiment's record names it."""
+    path = storage / DIFFS / f"{found.diff_sha256}.diff"
+    if found.diff and not path.is_file():
+        write_text(path, found.diff)
+
+
+@functools.cache
 def environment() -> dict[str, str]:
     """Returns the versions that a run was made with, as tags."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
@@ -61,9 +101,27 @@ def engine_versions() -> dict[str, str]:
         return {}
 
 
-def _git(*words: str, accepted: tuple[int, ...] = (0,)) -> str | None:
+def origin() -> dict[str, str]:
+    """Returns the tags that say what a run was made with: the code's lineage and the versions."""
+    return {**lineage().tags, **environment()}
+
+
+def _diff(project: Path) -> str:
+    """Returns the change against HEAD with the code's new files, cut off where it is too long to be read by anyone."""
+    parts = [_git(project, "diff", "HEAD") or ""]
+    untracked = _git(project, "ls-files", "--others", "--exclude-standard", "-z", "--", *CODE) or ""
+    # Status 1 says that the two differ, as a new file does from nothing.
+    for path in filter(None, untracked.split("\0")):
+        parts.append(_git(project, "diff", "--no-index", "--", os.devnull, path, ok=(0, 1)) or "")
+    text = "".join(parts)
+    return text if len(text) <= MAX_DIFF else text[:MAX_DIFF] + "\n[cut off here]\n"
+
+
+def _git(project: Path, *words: str, ok: tuple[int, ...] = (0,)) -> str | None:
     try:
-        done = subprocess.run(["git", *words], cwd=PROJECT, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
+        done = subprocess.run(
+            ["git", *words], cwd=project, capture_output=True, text=True, errors="replace", timeout=20, check=False
+        )
+    except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout if done.returncode in accepted else None
+    return done.stdout if done.returncode in ok else None

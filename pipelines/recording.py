@@ -8,117 +8,62 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.experiment import EVENTS, PICTURE, SCORES
+from pipelines.experiment import EVENTS, EXPERIMENT, PICTURE, SCORES
 from pipelines.jobs import Planned
+from pipelines.lineage import DIFFS
 from pipelines.tracking import RECORD_ARTIFACT, Tracker
 from setr.reporting.results import Result, read_experiment, save_results
-from setr.training.events import Event, EventReader, read_events
+from setr.training.events import Event, EventReader, Unrepeated, read_events
+from setr.training.resume import read_json
 
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
+PATIENCE_SECONDS = 30.0  # between two tries, at most, while the server is away
 POLL_SECONDS = 0.3
+LIFE = ("start", "finished", "failed", "stopped")  # events that say how an experiment is
 
 
-class Recorder:
-    """Watches the records of planned experiments from a thread of the driver."""
+class Sender:
+    """Writes records to the tracking server; what is sent twice is there once."""
 
-    def __init__(
-        self,
-        planned: Sequence[Planned],
-        tracker: Tracker,
-        parent: str,
-        tags: Mapping[str, str],
-        show: Callable[[list[tuple[str, Event]]], None],
-    ) -> None:
-        """Follow from what is on disk now: earlier attempts' events are not shown again."""
-        self.planned = {entry.identity: entry for entry in planned}
-        self.tracker, self.parent, self.tags, self.show = tracker, parent, dict(tags), show
-        self.readers = {entry.identity: EventReader(entry.folder / EVENTS) for entry in planned}
-        self.earlier = {identity: list(reader) for identity, reader in self.readers.items()}
-        self.waiting: dict[str, list[Event]] = {}
+    def __init__(self, tracker: Tracker, parent: str, tags: Mapping[str, str]) -> None:
+        """Send to `tracker`, as children of `parent`; `tags` say what records themselves do not."""
+        self.tracker, self.parent, self.tags = tracker, parent, dict(tags)
         self.runs: dict[str, str] = {}
-        self.problem = ""  # why the tracking server did not take the last batch
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="recorder", daemon=True)
 
-    def add(self, entry: Planned) -> None:
-        """Follows one more experiment from now on; one that is followed already is not added again."""
-        if entry.identity in self.planned:
-            return
-        reader = EventReader(entry.folder / EVENTS)
-        self.earlier[entry.identity] = list(reader)
-        self.planned[entry.identity] = entry
-        self.readers = {**self.readers, entry.identity: reader}  # the thread iterates over the one it has
-
-    def __enter__(self) -> "Recorder":
-        """Starts following."""
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Takes what is left and stops."""
-        self._stop.set()
-        self._thread.join()
-
-    def _follow(self) -> None:
-        flushed = time.monotonic()
-        while True:
-            last = self._stop.is_set()
-            news = [(identity, event) for identity, reader in self.readers.items() for event in reader]
-            for identity, event in news:
-                self.waiting.setdefault(identity, []).append(event)
-            self.show(news)
-            if last or time.monotonic() - flushed > FLUSH_SECONDS:
-                self.flush(tries=5 if last else 1)
-                flushed = time.monotonic()
-            if last:
-                return
-            self._stop.wait(POLL_SECONDS)
-
-    def flush(self, *, tries: int = 1) -> None:
-        """Sends the waiting events; what the server does not take is kept for the next time."""
-        for identity in list(self.waiting):
-            for attempt in range(tries):
-                try:
-                    self._send(identity, self.waiting[identity])
-                except Exception as error:  # the server's answer must never end a training
-                    self.problem = str(error).splitlines()[0] if str(error) else type(error).__name__
-                    if attempt + 1 < tries:
-                        time.sleep(2.0)
-                else:
-                    self.problem = ""
-                    del self.waiting[identity]
-                    break
-
-    def send_all(self) -> None:
-        """Sends every record as it is on disk, once; for experiments that nobody trains now."""
-        for identity in self.planned:
-            self._send(identity, [])
-
-    def _send(self, identity: str, events: list[Event]) -> None:
-        entry = self.planned[identity]
+    def send(self, entry: Planned, events: Sequence[Event], *, done: bool = False) -> None:
+        """Sends the next events of an experiment's record; `done`: it is scored, though the last event may be lost."""
+        identity = entry.identity
         if identity not in self.runs:
-            self.runs[identity] = self.tracker.start_child(self.parent, identity, entry.name, self._tags(entry))
-            self.tracker.set_parameters(self.runs[identity], parameters(entry))
-            events = self.earlier[identity] + events  # an earlier session may have been cut off before it sent them
+            tags = self._tags(entry, events)
+            run = self.tracker.start_child(self.parent, identity, entry.name, tags)
+            self.tracker.set_parameters(run, parameters(entry))
+            diff = entry.folder.parent / DIFFS / f"{tags.get('git.diff_sha256')}.diff"
+            if diff.is_file():
+                self.tracker.artifacts(run, [diff])
+            self.runs[identity] = run
         run = self.runs[identity]
         self.tracker.replay(run, events)
-        kinds = {event["event"] for event in events[-3:]}
-        if "finished" in kinds:
+        last: Event = next((event for event in reversed(events) if event["event"] in LIFE), {"event": ""})
+        if done or last["event"] == "finished":
             self.finish(entry, run)
-        elif "failed" in kinds:
-            self.tracker.set_tags(run, {"setr.cause": str(events[-1].get("cause", ""))})
+        elif last["event"] == "failed":
+            self.tracker.set_tags(run, {"setr.cause": str(last.get("cause", ""))})
             self.tracker.finish(run, failed=True)
-        elif "stopped" in kinds:
+        elif last["event"] == "stopped":
             self.tracker.finish(run, stopped=True)
 
-    def _tags(self, entry: Planned) -> dict[str, str]:
+    def _tags(self, entry: Planned, events: Sequence[Event]) -> dict[str, str]:
+        """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
         experiment = entry.experiment
+        starts = [event for event in events if event["event"] == "start" and "tags" in event]
+        kept = starts[-1] if starts else ((read_json(entry.folder / EXPERIMENT) or {}).get("job") or {})
         return {
             **self.tags,
+            **kept.get("tags", {}),
             "setr.cells": " ".join(entry.cells),
             "setr.dataset": experiment.dataset,
             "setr.variant": experiment.variant,
@@ -133,6 +78,14 @@ class Recorder:
 
     def finish(self, entry: Planned, run: str) -> None:
         """Completes a finished experiment's run: final scores, checkpoint hash, record, picture."""
+        if (entry.folder / SCORES).is_file():
+            self._send_results(entry, run)
+        else:
+            # A record that was taken out of its folder: the curves are all there is.
+            self.tracker.set_tags(run, {"setr.gap": "imported without scores and pictures"})
+        self.tracker.finish(run)
+
+    def _send_results(self, entry: Planned, run: str) -> None:
         result = finished_result(entry)
         scores = {
             f"final/{name}/{metric}": value
@@ -140,7 +93,9 @@ class Recorder:
             for metric, value in score.items()
             if metric in ("mIoU", "pixel_accuracy", "mean_accuracy") and isinstance(value, int | float)
         }
-        event = {"event": "metrics", "step": entry.experiment.recipe.iterations, "time": result.started, **scores}
+        present = self.tracker.metrics(run)
+        news = {name: value for name, value in scores.items() if present.get(name) != value}
+        event = {"event": "metrics", "step": entry.experiment.recipe.iterations, "time": result.started, **news}
         self.tracker.replay(run, [event])
         protocols = {f"setr.protocol.{name}": score["digest"] for name, score in result.scores.items()}
         self.tracker.set_tags(run, {**result.tags, **protocols})
@@ -148,7 +103,98 @@ class Recorder:
         with tempfile.TemporaryDirectory() as folder:
             save_results(Path(folder) / RECORD_ARTIFACT, [result])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
-        self.tracker.finish(run)
+
+
+class Recorder:
+    """Watches the records of planned experiments from a thread of the driver."""
+
+    def __init__(
+        self,
+        planned: Sequence[Planned],
+        tracker: Tracker,
+        parent: str,
+        tags: Mapping[str, str],
+        show: Callable[[list[tuple[str, Event]]], None],
+    ) -> None:
+        """Follow from what is on disk now: earlier attempts' events are not shown again, but sent with the next."""
+        self.planned = {entry.identity: entry for entry in planned}
+        self.sender, self.show = Sender(tracker, parent, tags), show
+        self.readers = {entry.identity: EventReader(entry.folder / EVENTS) for entry in planned}
+        self.unrepeated = {identity: Unrepeated() for identity in self.planned}
+        # An earlier session may have been cut off before it sent them.
+        self.earlier = {identity: self._first(identity, self.readers[identity]) for identity in self.planned}
+        self.waiting: dict[str, list[Event]] = {}
+        self.problem = ""  # why the tracking server did not take the last batch
+        self._pause = FLUSH_SECONDS
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="recorder", daemon=True)
+
+    def add(self, entry: Planned) -> None:
+        """Follows one more experiment from now on; one that is followed already is not added again."""
+        if entry.identity in self.planned:
+            return
+        reader = EventReader(entry.folder / EVENTS)
+        self.unrepeated[entry.identity] = Unrepeated()
+        self.earlier[entry.identity] = self._first(entry.identity, reader)
+        self.planned[entry.identity] = entry
+        self.readers = {**self.readers, entry.identity: reader}  # the thread iterates over the one it has
+
+    def __enter__(self) -> "Recorder":
+        """Starts following."""
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Takes what is left and stops."""
+        self._stop.set()
+        self._thread.join()
+
+    def _first(self, identity: str, events: Iterable[Event]) -> list[Event]:
+        return [self.unrepeated[identity](event) for event in events]
+
+    def _follow(self) -> None:
+        flushed = time.monotonic()
+        while True:
+            last = self._stop.is_set()
+            news = {identity: events for identity, reader in self.readers.items() if (events := list(reader))}
+            for identity, events in news.items():
+                waiting = self.waiting.setdefault(identity, self.earlier.pop(identity, []))
+                waiting += self._first(identity, events)
+            self.show([(identity, event) for identity, events in news.items() for event in events])
+            if last or time.monotonic() - flushed > self._pause:
+                self.flush(tries=5 if last else 1)
+                flushed = time.monotonic()
+            if last:
+                return
+            self._stop.wait(POLL_SECONDS)
+
+    def flush(self, *, tries: int = 1) -> None:
+        """Sends the waiting events, until as many tries have failed; what the server did not take is kept."""
+        failures = 0
+        left = list(self.waiting)
+        while left and failures < tries:
+            identity = left.pop(0)
+            events = self.waiting.pop(identity)
+            try:
+                self.sender.send(self.planned[identity], events)
+            except Exception as error:  # the server's answer must never end a training
+                self.problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+                self.waiting[identity] = events  # at the end: one that is refused must not keep the others waiting
+                left.append(identity)
+                failures += 1
+                if failures < tries:
+                    time.sleep(2.0)
+        if not self.waiting:
+            self.problem = ""
+        # A server that is away is asked less and less often: each question takes seconds that the display waits.
+        self._pause = min(2 * self._pause, PATIENCE_SECONDS) if failures else FLUSH_SECONDS
+
+
+def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned]) -> None:
+    """Sends whole records of finished experiments that nobody trains now."""
+    sender = Sender(tracker, parent, {})
+    for entry in entries:
+        sender.send(entry, read_events(entry.folder / EVENTS), done=True)
 
 
 def finished_result(entry: Planned) -> Result:

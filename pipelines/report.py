@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 from pipelines.command import PROJECT, resolve, run_command
-from pipelines.tracking import RECORD_ARTIFACT, Tracker, redact, tracking_uri
+from pipelines.tracking import RECORD_ARTIFACT, Tracker, open_tracker, redact, tracking_uri
 from setr.config import Config
 from setr.errors import EnvironmentFailure, InputError
 from setr.reporting.results import Note, Result, load_results
@@ -45,7 +45,7 @@ def collect(config: Config, folder: Path) -> tuple[list[Result], list[Note], str
     """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which."""
     local = local_results(resolve(config.storage.results) / "runs")
     try:
-        tracker = Tracker(config.tracking, resolve("."))
+        tracker = open_tracker(config.tracking, resolve("."))
         tracked, notes = tracked_results(tracker, folder)
     except EnvironmentFailure as error:
         if not local:

@@ -23,13 +23,13 @@ from pipelines.command import check_writable, resolve, run_command
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.experiment import EVENTS, SCORES, run_experiment
 from pipelines.jobs import Planned, state_of
-from pipelines.lineage import environment, git_diff, git_lineage
+from pipelines.lineage import DIFF_ARTIFACT, keep_diff, lineage, origin
 from pipelines.placement import per_worker, slots_of
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder
 from pipelines.space import Domain, command_of, decoded, planned_of, read_space
 from pipelines.sweep import make_missing_inputs
-from pipelines.tracking import Tracker
+from pipelines.tracking import open_tracker
 from setr.config import Config, to_dict
 from setr.paper.miniature import DATASET
 from setr.training.context import Context
@@ -59,13 +59,14 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     space = read_space(config)
     storage = resolve(config.storage.checkpoints)
     check_writable(storage)
-    tracker = Tracker(config.tracking, resolve("."))
-    tags = {**git_lineage(), **environment(), "setr.search": config.search.method}
+    tracker = open_tracker(config.tracking, resolve("."))
+    tags = {**origin(), "setr.search": config.search.method}
     parent = tracker.start_parent(
         f"search {config.search.method}", tags, f"A search for the best {config.search.metric}; children are trials."
     )
     tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
-    tracker.text_artifact(parent, "code.diff", git_diff())
+    tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
+    keep_diff(storage, lineage())
     log = resolve(config.storage.logs) / f"search-{datetime.now():%Y%m%d-%H%M%S}.log"
     stop_file = storage / "stop"
     stop_file.unlink(missing_ok=True)

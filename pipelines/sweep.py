@@ -6,7 +6,6 @@ The same command goes on after a kill, trains nothing twice, and ends with statu
 import argparse
 import contextlib
 import dataclasses
-import json
 import os
 import statistics
 import sys
@@ -21,13 +20,14 @@ from pipelines.command import check_writable, resolve, run_command, write_json
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.experiment import EVENTS
 from pipelines.jobs import Planned, plan_earlier, plan_sweep, state_of
-from pipelines.lineage import DIFF_ARTIFACT, environment, git_diff, git_lineage
+from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.plan import Plan, print_plan, print_simulation
+from pipelines.preflight import storage_bytes
 from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.scenes import draw_scenes
 from pipelines.weights import make_weights
-from setr.config import Config, DataConfig, SimulateConfig, to_dict
+from setr.config import Config, DataConfig, SimulateConfig
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
 from setr.models.counting import paper_parameter_count
@@ -36,10 +36,11 @@ from setr.paper.cells import cells
 from setr.paper.miniature import DATASET
 from setr.reporting.results import Result, load_results, save_results
 from setr.training.events import read_events
+from setr.training.lease import exclusive
 from setr.training.pretraining import PROXIES
 
 SECTIONS = ("sweep", "miniature", "training", "storage")
-NEED_BYTES_PER_EXPERIMENT = 20_000_000  # a miniature's checkpoints, record and picture
+LEASE_SECONDS = 5.0  # a sweep that was just killed may still be on its way out
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -57,14 +58,17 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         return 0
     missing = [entry for entry in planned if entry.state != "done"]
     storage = resolve(config.storage.checkpoints)
-    check_writable(storage, need_bytes=NEED_BYTES_PER_EXPERIMENT * len(missing))
+    check_writable(storage, need_bytes=storage_bytes(missing, config.training.keep_checkpoints))
     check_writable(resolve(config.storage.results))
     status = 0
     if missing:
-        status = train_missing(config, plan, missing, storage)
+        with exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS):
+            status = train_missing(config, plan, missing, storage)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
+    from pipelines.session import send_unsent  # a plan waits for neither Ray nor MLflow
+
     send_unsent(config, planned)
     if status:
         return status
@@ -91,33 +95,34 @@ def make_missing_inputs(config: Config) -> None:
 def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path) -> int:
     """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal."""
     # Imported here: a plan waits for neither Ray nor MLflow.
-    from pipelines import cluster
     from pipelines.placement import run_all, slots_of
     from pipelines.recording import Recorder
-    from pipelines.tracking import Tracker
+    from pipelines.session import clear_ray_folders, finish_parent, joined_cluster, parent_run
+    from pipelines.tracking import open_tracker
 
-    tracker = Tracker(config.tracking, resolve("."))
+    tracker = open_tracker(config.tracking, resolve("."))
     log = resolve(config.storage.logs) / f"sweep-{datetime.now():%Y%m%d-%H%M%S}.log"
     stop_file = storage / "stop"
     stop_file.unlink(missing_ok=True)
-    lineage = git_lineage()
-    tags = {**lineage, **environment()}
-    name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
-    parent = tracker.start_parent(name, tags, _description(plan.planned, missing))
-    tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
-    tracker.text_artifact(parent, DIFF_ARTIFACT, git_diff())
+    clear_ray_folders(storage)
+    keep_diff(storage, lineage())
     board = Board({entry.identity: row_of(plan, entry) for entry in missing})
     begun = time.time()
-    with quiet(log) as screen, SweepProgress(board, screen) as progress, tracker.system_metrics(parent):
-        resources = cluster.connect(log_folder=log.parent)
+    with (
+        quiet(log) as screen,
+        joined_cluster(config, tracker, log.parent, storage) as resources,
+        stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
+        parent_run(config, tracker, plan.planned, missing) as parent,
+        SweepProgress(board, screen) as progress,
+    ):
         board.slots = slots_of(config, resources)
-        with stop_on_signal(stop_file) as received:
-            with Recorder(missing, tracker, parent, tags, progress.update) as recorder:
-                run_all(config, missing, stop_file, storage, resources)
-            problem = recorder.problem
-        cluster.disconnect()
-    failed = board.count("failed")
-    tracker.finish(parent, failed=failed > 0, stopped=bool(received))
+        recorder = Recorder(missing, tracker, parent, origin(), progress.update)
+        with tracker.system_metrics(parent), recorder:
+            run_all(config, missing, stop_file, storage, resources)
+        failed = board.count("failed")
+        problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
+    if not failed and not received:
+        clear_ray_folders(storage)
     print(board.summary() + f" in {clock(time.time() - begun)}")
     print_overhead(missing, begun)
     if problem:
@@ -138,24 +143,6 @@ def row_of(plan: Plan, entry: Planned) -> Row:
         workers=piece.width,
         tables=piece.tables,
     )
-
-
-def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
-    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one."""
-    from pipelines.recording import Recorder
-    from pipelines.tracking import IDENTITY_TAG, Tracker
-
-    tracker = Tracker(config.tracking, resolve("."))
-    tracked = {
-        run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
-    }
-    unsent = [e for e in planned if e.identity not in tracked and e.state_now()[0] == "done"]
-    if unsent:
-        tags = {**git_lineage(), **environment()}
-        parent = tracker.start_parent("records sent later", tags, f"{len(unsent)} experiments trained earlier.")
-        Recorder(unsent, tracker, parent, tags, lambda events: None).send_all()
-        tracker.finish(parent)
-        print(f"sent {len(unsent)} records to MLflow")
 
 
 def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> int:
@@ -236,10 +223,6 @@ def print_overhead(entries: Sequence[Planned], begun: float) -> None:
         return
     medians = {name: statistics.median(values) for name, values in parts.items()}
     print("median seconds per experiment: " + ", ".join(f"{name} {value:.1f}" for name, value in medians.items()))
-
-
-def _description(planned: Sequence[Planned], missing: Sequence[Planned]) -> str:
-    return f"{len(planned)} experiments, {len(missing)} of them trained in this session; children are the experiments."
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

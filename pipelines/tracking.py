@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,8 +35,10 @@ from setr.training.events import Event, curves
 logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
+OFFLINE = "offline"  # as tracking.uri or MLFLOW_TRACKING_URI: nothing is tracked until the records are imported
 BATCH = 1000  # points in one request, MLflow's limit
 IDENTITY_TAG = "setr.identity"
+KEY_TAG = "setr.key"  # what a parent run is found again by
 PARENT_TAG = "mlflow.parentRunId"
 RECORD_ARTIFACT = "record.json"
 
@@ -98,6 +100,14 @@ class Tracker:
         if "value" in outcome:
             return outcome["value"]
         error = outcome.get("error")
+        if error is not None and any(word in str(error) for word in ("401", "403")):
+            raise EnvironmentFailure(
+                "E_TRACKING",
+                "MLflow refuses the login",
+                where=redact(self.uri),
+                found=redact(str(error)).splitlines()[0],
+                remedy="set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            ) from None
         raise EnvironmentFailure(
             "E_TRACKING",
             "MLflow cannot be reached" if error is None or not self.local else "MLflow's database cannot be opened",
@@ -106,8 +116,14 @@ class Tracker:
             remedy="start the server or set MLFLOW_TRACKING_URI",
         ) from None
 
-    def start_parent(self, name: str, tags: Mapping[str, str], description: str) -> str:
-        """Returns the id of a new parent run."""
+    def start_parent(self, name: str, tags: Mapping[str, str], description: str, *, key: str = "") -> str:
+        """Returns the id of a parent run: the one that was started under the same `key`, continued, or a new one."""
+        if key:
+            tags = {**tags, KEY_TAG: key}
+            for found in self.runs(f"tags.`{KEY_TAG}` = '{key}'"):
+                self.client.update_run(found.run_id, status="RUNNING")
+                self.set_tags(found.run_id, {"mlflow.note.content": description, **tags})
+                return found.run_id
         run = self.client.create_run(
             self.experiment_id, run_name=name, tags={"mlflow.note.content": description, **tags}
         )
@@ -147,6 +163,10 @@ class Tracker:
             if not token:
                 return
 
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Returns the run's metrics, each with its last value."""
+        return dict(self.client.get_run(run_id).data.metrics)
+
     def _tracked(self, run: Run) -> TrackedRun:
         return TrackedRun(
             run_id=run.info.run_id,
@@ -174,11 +194,11 @@ class Tracker:
         """Writes tags, replacing earlier values."""
         self.client.log_batch(run_id, tags=[RunTag(key, str(value)[:8000]) for key, value in tags.items()])
 
-    def replay(self, run_id: str, events: list[Event], after_step: int = -1) -> int:
+    def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
         """Writes the metrics of `events` with a step above `after_step`; returns the number of points."""
         points = [
             Metric(name, value, int(seconds * 1000), step)
-            for name, series in curves(events).items()
+            for name, series in curves(list(events)).items()
             for step, value, seconds in series
             if step > after_step
         ]
@@ -211,12 +231,75 @@ class Tracker:
     def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
         """Records CPU, memory, disk and network of this machine with the run, every `seconds`."""
         mlflow.set_tracking_uri(self.uri)
-        monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, tracking_uri=self.uri)
+        monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, resume_logging=True, tracking_uri=self.uri)
         monitor.start()
         try:
             yield
         finally:
             monitor.finish()
+
+
+class OfflineTracker(Tracker):
+    """Stands in where no server can be reached: keeps nothing, the experiments' records are imported later."""
+
+    uri = OFFLINE
+    local = True
+
+    def __init__(self) -> None:
+        """Connect to nothing."""
+
+    def start_parent(self, name: str, tags: Mapping[str, str], description: str, *, key: str = "") -> str:
+        """Returns no id."""
+        return ""
+
+    def start_child(self, parent: str, identity: str, name: str, tags: Mapping[str, str]) -> str:
+        """Returns no id."""
+        return ""
+
+    def runs(self, query: str = "") -> Iterator[TrackedRun]:
+        """Yields nothing."""
+        return iter(())
+
+    def url(self, run_id: str) -> str:
+        """Returns no address."""
+        return ""
+
+    def metrics(self, run_id: str) -> dict[str, float]:
+        """Returns none."""
+        return {}
+
+    def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
+        """Writes nothing."""
+        return 0
+
+    def fetch_artifact(self, run_id: str, name: str) -> bytes | None:
+        """Returns None."""
+        return None
+
+    def set_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
+        """Writes nothing."""
+
+    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
+        """Writes nothing."""
+
+    def artifacts(self, run_id: str, files: Iterable[Path]) -> None:
+        """Stores nothing."""
+
+    def text_artifact(self, run_id: str, name: str, text: str) -> None:
+        """Stores nothing."""
+
+    def finish(self, run_id: str, *, failed: bool = False, stopped: bool = False) -> None:
+        """Marks nothing."""
+
+    @contextmanager
+    def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
+        """Records nothing."""
+        yield
+
+
+def open_tracker(config: TrackingConfig, home: Path) -> Tracker:
+    """Returns the tracker of the settings; `offline` is one that keeps nothing."""
+    return OfflineTracker() if tracking_uri(config, home) == OFFLINE else Tracker(config, home)
 
 
 def redact(text: str) -> str:
@@ -228,8 +311,26 @@ def redact(text: str) -> str:
 
 
 def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
+    if uri.startswith("sqlite:///"):
+        _make_database(Path(uri.removeprefix("sqlite:///")))
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
     if found is not None:
         return client, str(found.experiment_id)
     return client, str(client.create_experiment(experiment, artifact_location=artifacts))
+
+
+def _make_database(path: Path) -> None:
+    """Makes MLflow's tables aside unless the file is there: a process killed half way would leave half of them."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        made = Path(folder) / path.name
+        MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
+        try:
+            os.link(made, path)
+        except FileExistsError:
+            pass  # somebody else was as fast, and may have written
+        except OSError:
+            made.replace(path)  # a file system without links

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.experiment import SCORES, let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
-from pipelines.lineage import DIFF_ARTIFACT, engine_versions, environment, git_diff, git_lineage
+from pipelines.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from pipelines.progress import Board, Row, SweepProgress
 from setr.config import Config
 from setr.training.context import distributed_context, stop_on_signals
@@ -75,12 +75,13 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
 
 def _start_session(config: Config, planned: Planned) -> Session:
     # Imported where it is needed: the other ranks do not wait for MLflow.
-    from pipelines.tracking import Tracker
+    from pipelines.tracking import open_tracker
 
-    tags = {**git_lineage(), **environment()}
-    tracker = Tracker(config.tracking, resolve("."))
+    tags = origin()
+    tracker = open_tracker(config.tracking, resolve("."))
     parent = tracker.start_parent(f"train {planned.name}", tags, "One training started by hand.")
-    tracker.text_artifact(parent, DIFF_ARTIFACT, git_diff())
+    tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
+    keep_diff(resolve(config.storage.checkpoints), lineage())
     return Session(planned, tracker, parent, tags)
 
 

@@ -14,6 +14,9 @@ from typing import Any
 
 Event = dict[str, Any]
 
+POINTS = ("metrics", "evaluation")  # events that hold points of curves
+NO_METRIC = ("event", "step", "time")
+
 
 def append_event(path: Path, event: Event) -> None:
     """Appends one event as one line; a line that a killed process left unfinished is closed first."""
@@ -60,15 +63,41 @@ class EventReader:
                 yield event
 
 
+class Unrepeated:
+    """Lets each point of a record's curves pass once: steps that were repeated after a kill have been recorded before.
+
+    Follows one experiment's events in order, in as many portions as they come.
+    """
+
+    def __init__(self) -> None:
+        """Nothing has passed yet."""
+        self._seen: dict[str, set[int]] = {}  # metric -> steps
+
+    def __call__(self, event: Event) -> Event:
+        """Returns the event without the values that its metrics had at this step already."""
+        if event["event"] not in POINTS:
+            return event
+        step, kept = int(event["step"]), {}
+        for name, value in event.items():
+            if name in NO_METRIC:
+                kept[name] = value
+                continue
+            seen = self._seen.setdefault(f"{event['event']}/{name}", set())
+            if step not in seen:
+                seen.add(step)
+                kept[name] = value
+        return kept
+
+
 def curves(events: list[Event]) -> dict[str, list[tuple[int, float, float]]]:
     """Returns {metric: [(step, value, time)]}; a step that was repeated after a kill counts once, as first recorded."""
     found: dict[str, dict[int, tuple[float, float]]] = {}
     for event in events:
-        if event["event"] not in ("metrics", "evaluation"):
+        if event["event"] not in POINTS:
             continue
         prefix = "val/" if event["event"] == "evaluation" else ""
         for name, value in event.items():
-            if name in ("event", "step", "time") or isinstance(value, bool) or not isinstance(value, int | float):
+            if name in NO_METRIC or isinstance(value, bool) or not isinstance(value, int | float):
                 continue
             found.setdefault(prefix + name, {}).setdefault(int(event["step"]), (float(value), float(event["time"])))
     return {

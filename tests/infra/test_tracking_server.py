@@ -7,9 +7,7 @@ import shutil
 import stat
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "tracking"
 COMPOSE: dict[str, Any] = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
-ROLES = ROOT / "infra" / "kubernetes" / "tracking" / "roles.sh"
 
 
 def test_compose_file_fits_the_compose_specification() -> None:
@@ -130,49 +127,6 @@ def test_setup_refuses_a_folder_in_the_project(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "inside the project" in done.stderr
     assert not list(inside.glob("*"))
-
-
-@pytest.fixture(scope="module")
-def database() -> Iterator[dict[str, str]]:
-    """Yields the environment that reaches a new PostgreSQL, on a socket only, after roles.sh ran in it."""
-    programs = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
-    found = shutil.which("initdb")
-    programs += [Path(found).resolve().parent] if found else []
-    if not programs:
-        pytest.skip("no PostgreSQL server is installed (Debian: postgresql)")
-    folder = Path(tempfile.mkdtemp(prefix="setr-pg-"))  # short: a socket's path has at most 107 characters
-    account: dict[str, Any] = {}
-    if os.getuid() == 0:  # PostgreSQL refuses to run as root
-        account = {"user": "nobody"}
-        shutil.chown(folder, "nobody")
-    environment = {
-        "PATH": f"{max(programs)}:{os.environ['PATH']}",
-        "PGHOST": str(folder),
-        "PGPASSWORD": "admin",
-        "OWNER_PASSWORD": "the owner's",
-        "RUNTIME_PASSWORD": 'run"time',
-        "HOME": str(folder),
-    }
-
-    def call(*command: str) -> None:
-        subprocess.run(
-            command, env=environment, cwd=folder, check=True, timeout=60, stdout=subprocess.DEVNULL, **account
-        )
-
-    try:
-        (folder / "password").write_text("admin")
-        (folder / "password").chmod(0o644)
-        shutil.copy(ROLES, folder)
-        call("initdb", "-D", "data", "-U", "postgres", "--auth=scram-sha-256", "--pwfile=password", "--no-sync")
-        options = f"-c listen_addresses= -c fsync=off -k {folder}"
-        call("pg_ctl", "-D", "data", "-l", "log", "-w", "-o", options, "start")
-        try:
-            call("bash", "roles.sh")
-            yield environment
-        finally:
-            call("pg_ctl", "-D", "data", "-m", "immediate", "stop")
-    finally:
-        shutil.rmtree(folder)
 
 
 def query(database: dict[str, str], role: str, password: str, text: str, name: str = "mlflow") -> str:

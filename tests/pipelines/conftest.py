@@ -11,7 +11,8 @@ import pytest
 from pipelines.command import PROJECT
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, plan_training
-from setr.config import Config, load_config
+from pipelines.tracking import Tracker
+from setr.config import Config, TrackingConfig, load_config
 from setr.data.cityscapes import TRAIN_ID_TO_ID
 from setr.data.datasets import DATASETS
 from setr.data.folder import FolderSettings, folder_dataset
@@ -83,3 +84,13 @@ def trained(tiny_home: Path) -> Planned:
         outcome = run_experiment(json.loads(json.dumps(job)), Context())
         assert outcome == {"status": "finished"}, outcome
         return plan_training(config)
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns a tracking database with its tables and nothing in them: making one takes seconds, copying it nothing."""
+    folder = tmp_path_factory.mktemp("database")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        Tracker(TrackingConfig(experiment="another"), folder)
+    return folder / "mlflow.db"

@@ -73,3 +73,18 @@ def test_a_lost_node_costs_the_steps_since_the_checkpoint_and_no_bit(tmp_path):
     assert {step: set(values) for step, values in found.items()} == {step: set(v) for step, v in expected.items()}
     assert [step for step, values in found.items() if len(values) > 1] == [7, 8]
     assert begun[0]["environment"]["ray"] == importlib.metadata.version("ray")
+
+
+def test_an_address_for_jobs_is_none_to_join(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    with pytest.raises(EnvironmentFailure, match=r"E_CLUSTER.*pipelines/submit\.py"):
+        cluster.connect(log_folder=tmp_path)
+
+
+def test_a_variable_that_the_job_was_submitted_with_holds(monkeypatch):
+    monkeypatch.setenv("SETR_HOME", "/shared")
+    monkeypatch.delenv(cluster.JOB_VARIABLE, raising=False)
+    assert cluster.worker_environment()["SETR_HOME"] == "/shared"
+    monkeypatch.setenv(cluster.JOB_VARIABLE, '{"runtime_env": {"env_vars": {"SETR_HOME": "/shared"}}}')
+    assert "SETR_HOME" not in cluster.worker_environment()
+    assert cluster.worker_environment()["OMP_NUM_THREADS"] == "1"

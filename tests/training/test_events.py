@@ -1,7 +1,7 @@
 import json
 import math
 
-from setr.training.events import EventReader, append_event, curves, read_events
+from setr.training.events import EventReader, Unrepeated, append_event, curves, read_events
 
 
 def test_events_come_back_in_order_and_a_torn_line_is_passed_over(tmp_path):
@@ -44,3 +44,22 @@ def test_curves_count_a_repeated_step_once(tmp_path):
     found = curves(read_events(path))
     assert [(step, value) for step, value, _ in found["loss"]] == [(1, 1.0), (2, 2.0), (3, 3.0), (4, 4.0)]
     assert set(found) == {"loss", "val/mIoU"}
+
+
+def test_a_point_passes_once_in_however_many_portions_events_come():
+    first = Unrepeated()
+    passed = [
+        first({"event": kind, "step": step, "time": float(number), "loss": float(step)})
+        for number, (kind, step) in enumerate(
+            [("metrics", 1), ("metrics", 2), ("start", 1), ("metrics", 2), ("evaluation", 2), ("metrics", 3)]
+        )
+    ]
+    assert [(event["event"], event["step"]) for event in passed if "loss" in event] == [
+        ("metrics", 1),
+        ("metrics", 2),
+        ("start", 1),
+        ("evaluation", 2),
+        ("metrics", 3),
+    ]
+    assert [event["time"] for event in passed] == [0, 1, 2, 3, 4, 5]
+    assert "mIoU" in first({"event": "metrics", "step": 2, "time": 6.0, "loss": 9.0, "mIoU": 1.0})

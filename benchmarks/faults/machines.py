@@ -1,0 +1,116 @@
+"""Ray's nodes as processes of this machine, with ports and folders of their own, to be killed like machines."""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from benchmarks.faults.home import environment
+
+# A dead node is noticed after a second and a half instead of a quarter of a minute.
+SOON = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
+
+
+class Cluster:
+    """A head without CPUs and nodes beside it, closed by a token; a context manager."""
+
+    def __init__(self, home: Path, *, stop_seconds: int = 60) -> None:
+        """Start the head; jobs that it runs work in `home`."""
+        self.home = home
+        self.folder = Path(tempfile.mkdtemp(prefix="setr-ray-"))  # short: a socket's path has at most 107 characters
+        self.token = secrets.token_hex(32)
+        self.port, self.dashboard = free_port(), free_port()
+        self.address, self.jobs = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.dashboard}"
+        self.variables = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self.token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_JOB_STOP_WAIT_TIME_S": str(stop_seconds),
+            **SOON,
+        }
+        self.nodes: list[subprocess.Popen[bytes]] = []
+        self._start(
+            "--head",
+            f"--port={self.port}",
+            f"--dashboard-port={self.dashboard}",
+            "--dashboard-host=127.0.0.1",
+            f"--ray-client-server-port={free_port()}",
+            f"--temp-dir={self.folder}",
+            "--num-cpus=0",
+        )
+        self._wait()
+
+    def __enter__(self) -> "Cluster":
+        """Returns itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends all nodes."""
+        for node in reversed(self.nodes):
+            kill_tree(node)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def add_node(self, cpus: int = 1) -> "subprocess.Popen[bytes]":
+        """Starts a node; it joins while this returns."""
+        return self._start(f"--address={self.address}", f"--num-cpus={cpus}")
+
+    def kill(self, node: "subprocess.Popen[bytes]") -> None:
+        """Kills a node with all that runs on it, at once, as a power cut does."""
+        self.nodes.remove(node)
+        kill_tree(node)
+
+    def _start(self, *options: str) -> "subprocess.Popen[bytes]":
+        ray = Path(sys.executable).parent / "ray"
+        agent = f"--dashboard-agent-listen-port={free_port()}"
+        words = [str(ray), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", agent, *options]
+        with (self.folder / f"node-{len(self.nodes)}.log").open("w") as log:
+            node = subprocess.Popen(
+                words, env=environment(self.home, **self.variables), stdout=log, stderr=log, start_new_session=True
+            )
+        self.nodes.append(node)
+        return node
+
+    def _wait(self, seconds: float = 400) -> None:
+        deadline = time.monotonic() + seconds
+        request = urllib.request.Request(f"{self.jobs}/api/version", headers={"Authorization": f"Bearer {self.token}"})
+        while True:
+            try:
+                urllib.request.urlopen(request, timeout=5).close()
+            except OSError:
+                said = (self.folder / "node-0.log").read_text()
+                if self.nodes[0].poll() is not None or time.monotonic() > deadline:
+                    raise RuntimeError(f"the head does not start: {said}") from None
+                time.sleep(0.2)
+            else:
+                return
+
+
+def kill_tree(process: "subprocess.Popen[bytes]") -> None:
+    """Kills a process and all below it at the same moment."""
+    try:
+        parent = psutil.Process(process.pid)
+        family = [parent, *parent.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        family = []
+    for member in family:
+        try:
+            os.kill(member.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    process.wait()
+
+
+def free_port() -> int:
+    """Returns a port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,95 @@
+"""What a sweep holds while it trains: the cluster, and the run that its experiments' runs are children of."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from pipelines import cluster
+from pipelines.command import resolve
+from pipelines.jobs import Planned
+from pipelines.lineage import DIFF_ARTIFACT, lineage, origin
+from pipelines.placement import growth, per_worker
+from pipelines.preflight import check_database, check_room, check_shared
+from pipelines.recording import send_records
+from pipelines.tracking import IDENTITY_TAG, OFFLINE, Tracker, open_tracker, redact
+from setr.config import Config, to_dict
+from setr.errors import EnvironmentFailure
+
+
+@contextlib.contextmanager
+def joined_cluster(config: Config, tracker: Tracker, logs: Path, storage: Path) -> Iterator[dict[str, float]]:
+    """Yields the resources of a cluster that can do the sweep; raises before anything is placed on one that cannot."""
+    resources = cluster.connect(log_folder=logs)
+    try:
+        nodes = cluster.nodes()
+        if not growth(config):
+            check_room(nodes, per_worker(config, resources), scale=config.sweep.scale)
+        check_database(tracker.uri, len({node["address"] for node in nodes}))
+        if os.environ.get("RAY_ADDRESS"):
+            check_shared(storage, cluster.on_every_node)
+        yield resources
+    finally:
+        cluster.disconnect()
+
+
+@contextlib.contextmanager
+def parent_run(
+    config: Config, tracker: Tracker, planned: Sequence[Planned], missing: Sequence[Planned]
+) -> Iterator[str]:
+    """Yields the run that the experiments' runs are children of; the same sweep goes on in the same one."""
+    description = f"{len(planned)} experiments, {len(missing)} missing when it began; children are the experiments."
+    name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
+    key = hashlib.sha256(" ".join(sorted(entry.identity for entry in planned)).encode()).hexdigest()
+    try:
+        parent = tracker.start_parent(name, origin(), description, key=key)
+    except Exception as error:  # it answered a moment ago
+        found = str(error).partition("\n")[0]
+        raise EnvironmentFailure(
+            "E_TRACKING", "MLflow takes no new run", where=redact(tracker.uri), found=redact(found)
+        ) from None
+    try:
+        tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
+        tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
+        yield parent
+    except BaseException:
+        finish_parent(tracker, parent, failed=True, stopped=False)
+        raise
+
+
+def finish_parent(tracker: Tracker, parent: str, *, failed: bool, stopped: bool) -> str:
+    """Marks the parent run as ended; returns what the tracking server had against it."""
+    try:
+        tracker.finish(parent, failed=failed, stopped=stopped)
+    except Exception as error:  # the server's answer must not hide how the sweep went
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
+
+
+def clear_ray_folders(storage: Path) -> None:
+    """Removes what Ray keeps of trials: nothing here reads it. Nobody else runs a sweep on the storage path."""
+    for folder in [*storage.glob("ray-tune-*"), storage / "ray-train"]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
+    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one."""
+    try:
+        tracker = open_tracker(config.tracking, resolve("."))
+    except EnvironmentFailure as error:
+        print(f"{error}: run the same command again to send what is missing there")
+        return
+    if tracker.uri == OFFLINE:
+        return
+    tracked = {
+        run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
+    }
+    unsent = [e for e in planned if e.identity not in tracked and e.state_now()[0] == "done"]
+    if unsent:
+        parent = tracker.start_parent("records sent later", origin(), "Experiments trained earlier.", key="later")
+        send_records(tracker, parent, unsent)
+        tracker.finish(parent)
+        print(f"sent {len(unsent)} records to MLflow")
