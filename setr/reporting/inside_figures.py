@@ -21,14 +21,15 @@ from setr.evaluation.introspection import (
 )
 from setr.models.encoder import TappedVisionTransformer
 from setr.models.segmenter import Segmenter
-from setr.reporting.mosaic import Mosaic, Scale, coloured, fit, tile_size
+from setr.reporting.mosaic import Mosaic, Scale, coloured, fit, photograph, tile_size
 
 POINT_GRID = (2, 3)  # points down and across where none are chosen
 _MAPS, _POSITIONS = "magma", "viridis"
 _LAYERS_SHOWN = 12  # of one figure of attention; the paper's T-Large has 24
 _POSITION_TILES = 8  # down and across
 _RED, _WHITE = (230, 40, 40), (255, 255, 255)
-_OWN_RANGE = Scale(_MAPS, "0", "largest of its map")
+_BRIGHT = 99  # percentile of a map that gets the brightest colour: single tokens draw far more than all others
+_OWN_RANGE = Scale(_MAPS, "0", "what 1 % of the map's tokens exceed")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def features(model: Segmenter, given: Seen) -> Mosaic:
     names = ["image", *(name for name, _ in named)]
     across = min(6, len(names))
     size = tile_size(given.image, across)
-    tiles = [given.image, *(_smooth(principal_colours(value), size) for _, value in named)]
+    tiles = [photograph(given.image, size), *(_smooth(principal_colours(value), size) for _, value in named)]
     starts = range(0, len(tiles), across)
     return Mosaic(
         "features",
@@ -148,7 +149,7 @@ def attention_by_layer(given: Seen, attention: Attention, number: int) -> Mosaic
     return Mosaic(
         f"attention-layers-{number + 1}",
         f"Attention by head and layer: {where}",
-        "Attention paid by one token. Each map has its own range.",
+        "Attention paid by one token: how much of each other token it takes in. Each map has its own range.",
         tiles,
         [f"layer {layer + 1}" for layer in chosen],
         [*(f"head {head + 1}" if heads <= 6 else str(head + 1) for head in range(heads)), "mean", "roll-out"],
@@ -177,7 +178,7 @@ def positions(model: Segmenter) -> Mosaic:
         "colours end at the largest similarity of two different positions.",
         tiles,
         [f"row {y + 1}" for y in down],
-        [f"{x + 1}" for x in across],
+        [f"column {x + 1}" for x in across],
         (round(side * h / w), side),
         answers="Figure 7",
         scale=Scale(_POSITIONS, f"{low:.2f}", f"{high:.2f}"),
@@ -196,7 +197,8 @@ def _smooth(colours: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _map(values: torch.Tensor, size: tuple[int, int]) -> np.ndarray:
-    return fit(coloured(values.cpu().numpy(), _MAPS, low=0.0), size)
+    array = values.cpu().numpy()
+    return fit(coloured(array, _MAPS, low=0.0, high=float(np.percentile(array, _BRIGHT))), size)
 
 
 def _box(given: Seen, attention: Attention, point: Point) -> tuple[float, float, float, float]:
@@ -207,7 +209,7 @@ def _box(given: Seen, attention: Attention, point: Point) -> tuple[float, float,
 
 
 def _marked(given: Seen, attention: Attention, point: Point, size: tuple[int, int]) -> np.ndarray:
-    picture = fit(given.image, size).copy()
+    picture = photograph(given.image, size)
     down, across = size[0] / given.size[0], size[1] / given.size[1]
     x1, y1, x2, y2 = _box(given, attention, point)
     corners = ((round(x1 * across), round(y1 * down)), (round(x2 * across), round(y2 * down)))

@@ -46,7 +46,7 @@ class Mosaic:
     tile: tuple[int, int]  # height, width in pixels
     titles: Sequence[Sequence[str]] = ()  # above each picture, where rows and columns have no names
     answers: str = ""  # the paper's figure
-    legend: Sequence[tuple[str, Colour]] = ()
+    legends: Sequence[Sequence[tuple[str, Colour]]] = ()  # below one another, names with colours
     scale: Scale | None = None
     header: tuple[str, ...] = ()  # the numbers behind it
     numbers: tuple[tuple[str, ...], ...] = field(default=())
@@ -77,9 +77,15 @@ def tile_size(image: np.ndarray, columns: int, *, width: int = 1500, largest: in
 
 
 def fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Returns the picture at a size (h,w): averaged where it shrinks, its own pixels where it grows."""
-    grows = size[0] * size[1] > picture.shape[0] * picture.shape[1]
-    return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_NEAREST if grows else cv2.INTER_AREA)
+    """Returns the picture at a size (h,w): averaged where colours shrink, else its own pixels, as ids need."""
+    averaged = picture.ndim == 3 and size[0] * size[1] < picture.shape[0] * picture.shape[1]
+    return cv2.resize(picture, (size[1], size[0]), interpolation=cv2.INTER_AREA if averaged else cv2.INTER_NEAREST)
+
+
+def photograph(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Returns a photograph at a size (h,w), smooth where it grows: its pixels carry no meaning of their own."""
+    grows = size[0] * size[1] > image.shape[0] * image.shape[1]
+    return cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_CUBIC if grows else cv2.INTER_AREA)
 
 
 def coloured(values: np.ndarray, colours: str, *, low: float | None = None, high: float | None = None) -> np.ndarray:
@@ -99,10 +105,10 @@ def _draw(mosaic: Mosaic) -> Canvas:
     top = 0.08 + _LINE * max((1 + name.count("\n") for name in mosaic.columns), default=bool(mosaic.titles))
     inside = (picture.shape[1] / _DOTS, picture.shape[0] / _DOTS)
     width = left + inside[0] + 0.05
-    longest = max((len(name) for name, _ in mosaic.legend), default=0) * _LETTER + 0.5
-    across = max(1, int(width / longest)) if mosaic.legend else 1
-    lines = -(-len(mosaic.legend) // across)
-    bottom = 0.05 + (0.1 + (_LINE + 0.02) * lines if lines else 0) + (0.32 if mosaic.scale else 0)
+    across = [max(1, int(inside[0] / (_LETTER * max(len(name) for name, _ in one) + 0.5))) for one in mosaic.legends]
+    lines = [-(-len(one) // columns) for one, columns in zip(mosaic.legends, across, strict=True)]
+    depths = [0.08 + (_LINE + 0.02) * count for count in lines]
+    bottom = 0.05 + sum(depths) + (0.32 if mosaic.scale else 0)
     height = top + inside[1] + bottom
     canvas = Canvas(figsize=(width, height))
     axis = canvas.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
@@ -116,10 +122,21 @@ def _draw(mosaic: Mosaic) -> Canvas:
     axis.grid(visible=False)
     for spine in axis.spines.values():
         spine.set_visible(False)
-    if mosaic.legend:
-        handles = [Patch(facecolor=np.asarray(colour) / 255.0, label=name) for name, colour in mosaic.legend]
-        place = {"loc": "lower left", "bbox_to_anchor": (left / width, 0.02 / height), "ncols": across}
-        canvas.legend(handles=handles, borderaxespad=0, handlelength=1.2, handleheight=1.0, columnspacing=1.4, **place)
+    for number, (legend, columns) in enumerate(zip(mosaic.legends, across, strict=True)):
+        handles = [Patch(facecolor=np.asarray(colour) / 255.0, label=name) for name, colour in legend]
+        top = (0.02 + sum(depths[number:])) / height
+        canvas.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=(left / width, top),
+            ncols=columns,
+            borderaxespad=0,
+            borderpad=0,
+            handlelength=1.2,
+            handleheight=1.0,
+            columnspacing=1.4,
+            labelspacing=0.35,
+        )
     if mosaic.scale:
         _draw_scale(canvas, mosaic.scale, (left, bottom - 0.22), (width, height))
     return canvas

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.evaluation.qualitative import IGNORED, Palette, colourise, errors, overlay
-from setr.reporting.mosaic import Colour, Mosaic, tile_size
+from setr.evaluation.qualitative import CORRECT, IGNORED, WRONG, Palette, colourise, errors, overlay
+from setr.reporting.mosaic import Colour, Mosaic, fit, photograph, tile_size
 from setr.reporting.statistics import mean_iou
 
-_BOTH_RIGHT, _FIRST_RIGHT, _SECOND_RIGHT, _BOTH_WRONG = (208, 208, 208), (230, 159, 0), (0, 114, 178), (40, 40, 40)
+_BOTH_RIGHT, _FIRST_RIGHT, _SECOND_RIGHT, _BOTH_WRONG = CORRECT, (230, 159, 0), (0, 114, 178), (40, 40, 40)
+_UNLABELLED = (255, 255, 255)  # not black, as what neither got right is nearly so
 _PAPER_FIGURES = {"ade20k": "Figure 2", "pascal_context": "Figure 3", "cityscapes": "Figure 4", "scenes": "Figure 4"}
-_WRONG = (214, 39, 40)
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def pairs(examples: Sequence[Example], names: Names, models: tuple[str, str]) ->
     for one in examples:
         first, second = one.predictions
         pictures = [colourise(values, names.palette) for values in (one.label, first, second)]
-        tiles.append([one.image, *pictures, _difference(one, names.ignore_index)])
+        tiles.append([photograph(one.image, size), *pictures, _difference(one, names.ignore_index)])
         scores = [one.mean_iou(values, len(names.classes), names.ignore_index) for values in one.predictions]
         numbers.append((one.key, *(f"{score:.2f}" for score in scores)))
     kinds = [
@@ -56,6 +56,7 @@ def pairs(examples: Sequence[Example], names: Names, models: tuple[str, str]) ->
         (f"only {models[0]} right", _FIRST_RIGHT),
         (f"only {models[1]} right", _SECOND_RIGHT),
         ("both wrong", _BOTH_WRONG),
+        ("not labelled", _UNLABELLED),
     ]
     return Mosaic(
         "pairs",
@@ -66,7 +67,7 @@ def pairs(examples: Sequence[Example], names: Names, models: tuple[str, str]) ->
         ["image", "ground truth", *models, "difference"],
         size,
         answers=_PAPER_FIGURES.get(names.dataset, "Figures 2 to 4"),
-        legend=[*_legend(examples, names), *kinds],
+        legends=[_legend(examples, names), kinds],
         header=("image", *(f"mIoU of {model} (%)" for model in models)),
         numbers=tuple(numbers),
     )
@@ -79,7 +80,8 @@ def worst(examples: Sequence[Example], names: Names, model: str) -> Mosaic:
     for one in examples:
         [prediction] = one.predictions
         pictures = [colourise(values, names.palette) for values in (one.label, prediction)]
-        tiles.append([one.image, *pictures, errors(prediction, one.label, ignore_index=names.ignore_index)])
+        wrong = errors(prediction, one.label, ignore_index=names.ignore_index)
+        tiles.append([photograph(one.image, size), *pictures, wrong])
         score = one.mean_iou(prediction, len(names.classes), names.ignore_index)
         rows.append(f"{score:.1f} %")
         counted = one.label != names.ignore_index
@@ -88,12 +90,12 @@ def worst(examples: Sequence[Example], names: Names, model: str) -> Mosaic:
     return Mosaic(
         "worst-images",
         f"Where {model} fails",
-        "The validation images with the lowest mIoU, which stands at the left of each; black: not labelled.",
+        "The validation images with the lowest mIoU, which stands at the left of each.",
         tiles,
         rows,
         ["image", "ground truth", "prediction", "errors"],
         size,
-        legend=[*_legend(examples, names), ("wrong", _WRONG)],
+        legends=[_legend(examples, names), [("right", CORRECT), ("wrong", WRONG), ("not labelled", IGNORED)]],
         header=("image", "mIoU (%)", "pixel accuracy (%)"),
         numbers=tuple(numbers),
     )
@@ -102,6 +104,7 @@ def worst(examples: Sequence[Example], names: Names, model: str) -> Mosaic:
 def prediction(image: np.ndarray, classes: np.ndarray, names: Names) -> Mosaic:
     """Returns image, prediction and overlay of one image, with the share of each class."""
     size = tile_size(image, 3, largest=640)
+    shown = photograph(image, size)
     example = Example("", image, classes, (classes,))
     shares = np.bincount(classes.ravel(), minlength=len(names.classes)) * 100.0 / classes.size
     order = [index for index in np.argsort(-shares, kind="stable") if shares[index] > 0]
@@ -109,11 +112,11 @@ def prediction(image: np.ndarray, classes: np.ndarray, names: Names) -> Mosaic:
         "prediction",
         "Prediction",
         "The class of each pixel, and the same laid over the image.",
-        [[image, colourise(classes, names.palette), overlay(image, classes, names.palette)]],
+        [[shown, colourise(classes, names.palette), overlay(shown, fit(classes, size), names.palette)]],
         [],
         ["image", "prediction", "overlay"],
         size,
-        legend=_legend([example], names),
+        legends=[_legend([example], names)],
         header=("class", "share of the pixels (%)"),
         numbers=tuple((names.classes[index], f"{shares[index]:.2f}") for index in order),
     )
@@ -122,7 +125,7 @@ def prediction(image: np.ndarray, classes: np.ndarray, names: Names) -> Mosaic:
 def _difference(one: Example, ignore_index: int) -> np.ndarray:
     first, second = (values == one.label for values in one.predictions)
     kinds = np.where(one.label == ignore_index, 4, 2 * first + second)
-    table = np.asarray([_BOTH_WRONG, _SECOND_RIGHT, _FIRST_RIGHT, _BOTH_RIGHT, IGNORED], np.uint8)
+    table = np.asarray([_BOTH_WRONG, _SECOND_RIGHT, _FIRST_RIGHT, _BOTH_RIGHT, _UNLABELLED], np.uint8)
     return table[kinds]
 
 
