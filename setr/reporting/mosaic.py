@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 from matplotlib.patches import Patch
 
-from setr.reporting.drawing import INK, SETTINGS, Figure, svg
+from setr.reporting.drawing import INK, PAPER, SETTINGS, Figure, svg
 
 _DOTS = 144  # pixels of a picture to an inch: twice those of a screen, for sharp ones
 _GAP = 6  # pixels between pictures
@@ -108,7 +108,7 @@ def _draw(mosaic: Mosaic) -> Canvas:
     across = [max(1, int(inside[0] / (_LETTER * max(len(name) for name, _ in one) + 0.5))) for one in mosaic.legends]
     lines = [-(-len(one) // columns) for one, columns in zip(mosaic.legends, across, strict=True)]
     depths = [0.08 + (_LINE + 0.02) * count for count in lines]
-    bottom = 0.05 + sum(depths) + (0.32 if mosaic.scale else 0)
+    bottom = 0.05 + (0.1 if depths else 0) + sum(depths) + (0.32 if mosaic.scale else 0)
     height = top + inside[1] + bottom
     canvas = Canvas(figsize=(width, height))
     axis = canvas.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
@@ -123,7 +123,10 @@ def _draw(mosaic: Mosaic) -> Canvas:
     for spine in axis.spines.values():
         spine.set_visible(False)
     for number, (legend, columns) in enumerate(zip(mosaic.legends, across, strict=True)):
-        handles = [Patch(facecolor=np.asarray(colour) / 255.0, label=name) for name, colour in legend]
+        handles = [
+            Patch(facecolor=np.asarray(colour) / 255.0, edgecolor=PAPER, linewidth=0.5, label=name)
+            for name, colour in legend
+        ]
         top = (0.02 + sum(depths[number:])) / height
         canvas.legend(
             handles=handles,
