@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
-from setr.evaluation.calibration import BINS, expected_calibration_error, reliability
+from setr.evaluation.calibration import BINS, PLACES, UNIT, expected_calibration_error, reliability
 from setr.paper.recipes import decoder_of
 from setr.reporting.chosen_cells import class_name, fullest, mean_of, results_of, row_name, two_digits, unique_cells
 from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, PAPER, Figure, heat_map, print_values, svg
@@ -62,9 +62,8 @@ def calibration(reports: Sequence[TableReport]) -> Figure | None:
         if counts is None or error is None:
             continue
         shown.setdefault(decoder_of(one.cell.variant), (one, counts))
-        accuracy, confidence = (100 * float(value) for value in _totals(counts))
-        name = (row_name(one), one.cell.schedule)
-        rows.append((*name, two_digits(error), two_digits(confidence), two_digits(accuracy), str(int(counts[0].sum()))))
+        means = [two_digits(100 * value) for value in _totals(counts)]
+        rows.append((row_name(one), one.cell.schedule, two_digits(error), *means, str(int(counts[0].sum()))))
     if not shown:
         return None
     canvas = Canvas(figsize=(8.6, 4.3), layout="constrained")
@@ -91,7 +90,8 @@ def calibration(reports: Sequence[TableReport]) -> Figure | None:
         "calibration",
         "Can the confidence be trusted?",
         f"How often the predicted class is right, by its probability, in {BINS} steps; on the dotted line the two "
-        "agree, below it a model is too sure. The best model of each decoder; up to 1,024 pixels of each image. "
+        "agree, below it a model is too sure. The best model of each decoder; "
+        f"{PLACES} pixels of each validation image. "
         f"Table {fullest_number(reports)}.",
         svg(canvas),
         ("model", "schedule", "calibration error (points)", "mean confidence (%)", "accuracy (%)", "pixels"),
@@ -130,6 +130,6 @@ def _calibration(result: Result, protocol: str) -> np.ndarray | None:
 
 
 def _totals(counts: np.ndarray) -> tuple[float, float]:
-    """Returns accuracy and mean confidence of all sampled pixels, of 1."""
-    confidence, accuracy, share = reliability(counts)
-    return float(np.nansum(accuracy * share)) / 1e4, float(np.nansum(confidence * share)) / 1e4
+    """Returns mean confidence and accuracy of all sampled pixels, of 1."""
+    pixels, right, confidence = counts.sum(1)
+    return float(confidence / UNIT / pixels), float(right / pixels)

@@ -9,7 +9,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from setr.reporting.results import Note, Result, usable
 
 PAIRS, INSIDE, WORST = "pairs", "inside", "worst"
 _BASELINES = ("fcn", "semantic-fpn")
+_INSIDE_VARIANT = "setr-pup"  # that the paper's figures look into
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ def wanted_figures(results: Iterable[Result]) -> list[Wanted]:
     """Returns what the report shows of each data set and scale, the group with the most results first.
 
     Pairs are of the best FCN (else Semantic FPN) and the best SETR model, worst images of the latter; the inside, as in
-    the paper, of the best PUP if there is one. Best is by mIoU, single scale.
+    the paper, of SETR-PUP, else the best PUP, else the best SETR. Best is by mIoU, single scale.
     """
     groups: dict[tuple[str, str], list[Result]] = {}
     for one in results:
@@ -59,7 +60,8 @@ def wanted_figures(results: Iterable[Result]) -> list[Wanted]:
     found = []
     for _, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         setr = _best([one for one in members if str(one.of("variant")).startswith("setr-")])
-        pup = _best([one for one in members if _decoder(one) == "pup"])
+        pups = [one for one in members if _decoder(one) == "pup"]
+        pup = _best([one for one in pups if one.of("variant") == _INSIDE_VARIANT] or pups)
         baselines = [_best([one for one in members if _decoder(one) == name]) for name in _BASELINES]
         baseline = next((one for one in baselines if one), None)
         if setr and baseline:
@@ -99,10 +101,11 @@ def forget_others(folder: Path, wanted: Sequence[Wanted]) -> None:
 
 def kept_figures(folder: Path, results: Sequence[Result]) -> tuple[list[Figure], list[Note]]:
     """Returns the figures of the results, in the order of wanted_figures, and notes about those that do not fit."""
+    results, _ = usable(results)
     known: Mapping[str, str] = {one.identity: one.checkpoint_sha256 for one in results}
     figures: list[Figure] = []
     notes = []
-    for wanted in wanted_figures(usable(results)[0]):
+    for wanted in wanted_figures(results):
         path = folder / f"{wanted.name}.json"
         record = _read(path)
         if record is None:
@@ -113,12 +116,14 @@ def kept_figures(folder: Path, results: Sequence[Result]) -> tuple[list[Figure],
             text = f"{path.name} is of another checkpoint: run python pipelines/figures.py --report"
             notes.append(Note("figures", text))
             continue
-        figures += [_figure(one) for one in record["figures"]]
+        experiments = tuple(identity[:12] for identity in record["made_from"])
+        figures += [replace(_figure(one), experiments=experiments) for one in record["figures"]]
     return figures, notes
 
 
 def _figure(record: Mapping[str, Any]) -> Figure:
-    return Figure(**{**record, "header": tuple(record["header"]), "rows": tuple(map(tuple, record["rows"]))})
+    rows = {"header": tuple(record["header"]), "rows": tuple(map(tuple, record["rows"]))}
+    return Figure(**{**record, **rows, "experiments": tuple(record["experiments"])})
 
 
 def _read(path: Path) -> dict[str, Any] | None:

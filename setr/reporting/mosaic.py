@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import cv2
 import matplotlib
@@ -14,9 +15,11 @@ from setr.reporting.drawing import INK, PAPER, SETTINGS, Figure, svg
 
 _DOTS = 144  # pixels of a picture to an inch: twice those of a screen, for sharp ones
 _GAP = 6  # pixels between pictures
-_TITLE = 34  # pixels between rows of pictures with titles
-_LINE = 0.17  # inches of a line of text
-_LETTER = 0.074  # inches of a letter, roughly
+_TITLE = 38  # pixels between rows of pictures with titles
+_LINE = 0.2  # inches of a line of text
+_LETTER = 0.086  # inches of a letter, roughly
+# Letters (points) that can still be read on a phone, where all is made smaller.
+_SETTINGS: Any = {**SETTINGS, "font.size": 10.5, "legend.fontsize": 9.5}
 _BAR = (1.6, 0.09)  # inches of a colour scale
 # What the SVG writer asks of browsers: hard edges, where these pictures are to be made smaller smoothly.
 _HARD_EDGES = "image-rendering:crisp-edges;image-rendering:pixelated"
@@ -58,14 +61,14 @@ class Mosaic:
 
     def figure(self) -> Figure:
         """Returns the drawing for the report."""
-        with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
+        with matplotlib.rc_context(_SETTINGS):
             text = svg(_draw(self)).replace(_HARD_EDGES, "image-rendering:auto")
         return Figure(self.name, self.title, self.caption, text, self.header, self.numbers, self.answers)
 
     def png(self) -> bytes:
         """Returns the drawing as PNG on white, each picture at its own size."""
         file = io.BytesIO()
-        with matplotlib.rc_context(SETTINGS):  # type: ignore[arg-type]
+        with matplotlib.rc_context(_SETTINGS):
             _draw(self).savefig(file, format="png", dpi=_DOTS, facecolor="white", metadata={"Software": None})
         return file.getvalue()
 
@@ -108,7 +111,7 @@ def _draw(mosaic: Mosaic) -> Canvas:
     across = [max(1, int(inside[0] / (_LETTER * max(len(name) for name, _ in one) + 0.5))) for one in mosaic.legends]
     lines = [-(-len(one) // columns) for one, columns in zip(mosaic.legends, across, strict=True)]
     depths = [0.08 + (_LINE + 0.02) * count for count in lines]
-    bottom = 0.05 + (0.1 if depths else 0) + sum(depths) + (0.32 if mosaic.scale else 0)
+    bottom = 0.05 + (0.1 if depths else 0) + sum(depths) + (0.34 if mosaic.scale else 0)
     height = top + inside[1] + bottom
     canvas = Canvas(figsize=(width, height))
     axis = canvas.add_axes((left / width, bottom / height, inside[0] / width, inside[1] / height))
@@ -124,8 +127,8 @@ def _draw(mosaic: Mosaic) -> Canvas:
         spine.set_visible(False)
     for number, (legend, columns) in enumerate(zip(mosaic.legends, across, strict=True)):
         handles = [
-            Patch(facecolor=np.asarray(colour) / 255.0, edgecolor=PAPER, linewidth=0.5, label=name)
-            for name, colour in legend
+            Patch(facecolor=(red / 255, green / 255, blue / 255), edgecolor=PAPER, linewidth=0.5, label=name)
+            for name, (red, green, blue) in legend
         ]
         top = (0.02 + sum(depths[number:])) / height
         canvas.legend(
@@ -141,7 +144,7 @@ def _draw(mosaic: Mosaic) -> Canvas:
             labelspacing=0.35,
         )
     if mosaic.scale:
-        _draw_scale(canvas, mosaic.scale, (left, bottom - 0.22), (width, height))
+        _draw_scale(canvas, mosaic.scale, (left, bottom - 0.24), (width, height))
     return canvas
 
 
@@ -153,7 +156,7 @@ def _draw_scale(canvas: Canvas, scale: Scale, place: tuple[float, float], size: 
     axis.imshow(_colour(np.linspace(0, 1, 256)[None], scale.colours), interpolation="none", aspect="auto")
     axis.set_axis_off()
     for x, words, side in ((-0.03, scale.low, "right"), (1.03, scale.high, "left")):
-        axis.text(x, 0.5, words, transform=axis.transAxes, ha=side, va="center", fontsize=8, color=INK)
+        axis.text(x, 0.5, words, transform=axis.transAxes, ha=side, va="center", fontsize=9.5, color=INK)
 
 
 def _composed(mosaic: Mosaic) -> np.ndarray:

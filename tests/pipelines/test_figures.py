@@ -93,6 +93,8 @@ def test_the_report_gets_figures_once(drawn: tuple[Path, Result], capsys: pytest
     for figure in figures:
         assert (site.index.parent / f"figures/{figure.name}.svg").read_text() == figure.svg
         assert f"figures/{figure.name}.svg" in page
+    assert page.count(f'href="experiments/{result.short}.html"') == len(figures)
+    assert (site.index.parent / f"experiments/{result.short}.html").is_file()
     assert not build_site([result], folder.parent / "report", drawn=figures).rebuilt
     assert build_site([result], folder.parent / "report", drawn=figures[1:]).rebuilt
 

@@ -54,7 +54,8 @@ def test_kept_figures_come_back(results: list[Result], tmp_path: Path) -> None:
     assert is_made(tmp_path, pairs, key)
     assert not is_made(tmp_path, pairs, pairs.key(data="e"))
     figures, notes = kept_figures(tmp_path, results)
-    assert figures == [dataclasses.replace(DRAWN, name="pairs-scenes-miniature-pairs")]
+    shorts = tuple(sorted(one.short for one in pairs.results))
+    assert figures == [dataclasses.replace(DRAWN, name="pairs-scenes-miniature-pairs", experiments=shorts)]
     assert notes == []
     forget_others(tmp_path, others)
     assert list(tmp_path.iterdir()) == []
