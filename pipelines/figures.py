@@ -44,16 +44,16 @@ def work(arguments: argparse.Namespace) -> int:
     check_writable(out)
     from setr.reporting.figure_page import page
 
-    title, mosaics = draw_image(checkpoint, source, arguments)
+    model, mosaics = draw_image(checkpoint, source, arguments)
     for mosaic in mosaics:
         (out / f"{mosaic.name}.png").write_bytes(mosaic.png())
-    write_text(out / "index.html", page(title, mosaics))
-    print(f"{len(mosaics)} figures of {title}: {out / 'index.html'}")
+    write_text(out / "index.html", page(source.name, f"As {model} sees it.", mosaics))
+    print(f"{len(mosaics)} figures of {source.name} by {model}: {out / 'index.html'}")
     return 0
 
 
 def draw_image(checkpoint: Path, source: Path, arguments: argparse.Namespace) -> "tuple[str, list[Mosaic]]":
-    """Returns what was drawn, in words, and the figures of one image file."""
+    """Returns the model, in words, and the figures of one image file."""
     import torch
 
     from pipelines.predict import load_image, open_model
@@ -77,7 +77,7 @@ def draw_image(checkpoint: Path, source: Path, arguments: argparse.Namespace) ->
         classes = predict(opened.model, image, opened.protocol)
         names = Names("", opened.classes, opened.palette)
         figures = [prediction(image, classes, names), *inside_figures(opened.model, image, tokens)]
-    return f"{source.name} by {opened.source}", figures
+    return opened.source, figures
 
 
 def report_figures(config: Config, *, device: str = "") -> int:

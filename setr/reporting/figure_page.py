@@ -10,8 +10,11 @@ from setr.reporting.mosaic import Mosaic
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
-def page(title: str, figures: Sequence[Mosaic]) -> str:
-    """Returns the HTML text; each figure's picture is `<name>.png` beside it, and all text is escaped."""
+def page(title: str, source: str, figures: Sequence[Mosaic]) -> str:
+    """Returns the HTML text with what the figures are of as `source`.
+
+    Each figure's picture is `<name>.png` beside the page; all text is escaped.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -19,4 +22,4 @@ def page(title: str, figures: Sequence[Mosaic]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("image.html").render(title=title, figures=figures)
+    return environment.get_template("image.html").render(title=title, source=source, figures=figures)

@@ -12,9 +12,9 @@ def test_page_shows_each_figure_and_escapes_all_text() -> None:
     tiles = [[np.zeros((2, 2, 3), np.uint8)]]
     first = Mosaic("first", EVIL, EVIL, tiles, [], [], (2, 2), answers="Figure 7", header=(EVIL,), numbers=((EVIL,),))
     second = Mosaic("second", "Title", "Caption", tiles, [], [], (2, 2))
-    text = page(EVIL, [first, second])
+    text = page(EVIL, EVIL, [first, second])
     assert "<script" not in text
-    assert text.count("&lt;script&gt;") == 8
+    assert text.count("&lt;script&gt;") == 9
     assert 'src="first.png"' in text
     assert 'src="second.png"' in text
     assert "the paper&#39;s Figure 7" in text or "the paper's Figure 7" in text
