@@ -120,6 +120,10 @@ def test_pairs_and_worst_images_are_the_recorded_ones(trained: Planned, home: Pa
     recorded = result.scores["ss"]["worst_images"]
     scores = {key: f"{first:.2f}" for key, first in ((row["key"], row["mIoU"]) for row in recorded)}
     assert {key: first for key, first, _ in figure.numbers} == scores
+    assert result.gflops is not None
+    assert result.gflops > 0
+    with np.load(result.per_image["ss"]) as stored:
+        assert stored["matrix"].sum() == stored["areas"][:, 2].sum()
     shown = {place: figure.numbers[place][0] for place in worst_places(result, 3)}
     assert list(shown.values()) == [row["key"] for row in recorded]
     assert worst_places(dataclasses.replace(result, per_image={}), 3) == []
