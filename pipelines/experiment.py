@@ -19,9 +19,11 @@ from pipelines.command import write_json
 from pipelines.proof import remember
 from setr.data.shards import Shards, open_shards
 from setr.errors import SetrError
+from setr.evaluation.calibration import expected_calibration_error
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
+from setr.models.counting import gflops
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.weights import load_pretrained
 from setr.paper.experiment import Experiment
@@ -38,6 +40,7 @@ EVENTS = "events.jsonl"
 SCORES = "scores.json"
 PICTURE = "qualitative.png"
 PICTURE_ROWS = 4  # validation images in the picture
+WORST_IMAGES = 10  # named beside the scores
 
 
 def let_first_rank_speak() -> None:
@@ -145,6 +148,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "weights": receipts,
                 "classes": list(shards["val"].manifest.classes),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
+                "gflops": gflops_of(experiment, model.num_classes),
                 "seconds": outcome.seconds,
             },
         )
@@ -180,6 +184,20 @@ def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bo
     return score.get("digest") == protocol.digest() and manifest in ("", score.get("manifest"))
 
 
+def gflops_of(experiment: Experiment, num_classes: int) -> float:
+    """Returns 1e9 floating point operations of one crop's logits (setr.models.counting); nothing is computed."""
+    recipe = experiment.recipe
+    with torch.device("meta"):
+        model = build_model(
+            experiment.variant,
+            num_classes=num_classes,
+            crop_size=recipe.crop_size,
+            scale=experiment.scale,
+            flavour=recipe.flavour,
+        )
+    return gflops(model, recipe.crop_size)
+
+
 def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
     """Returns one protocol's scores as they are stored: in percent, with what they are scores of.
 
@@ -189,16 +207,23 @@ def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
         **evaluation.scores.as_dict(),
         "images": evaluation.images,
         "manifest": manifest,
+        "worst_images": [dataclasses.asdict(row) for row in evaluation.worst(WORST_IMAGES)],
+        "calibration_error": expected_calibration_error(evaluation.calibration),
+        "calibration": evaluation.calibration.tolist(),
         "protocol": json.loads(json.dumps(dataclasses.asdict(evaluation.protocol))),
         "digest": evaluation.protocol.digest(),
     }
 
 
 def save_areas(evaluation: Evaluation, path: Path) -> None:
-    """Writes each image's intersections and areas by class, from which differences between variants are tested."""
+    """Writes each image's intersections and areas by class, and the confusion matrix of all (rows: label).
+
+    From the areas differences between variants are tested. Neither is small enough to be text: 150 classes make 22,500
+    counts, and every image 450.
+    """
     temporary = path.with_suffix(".tmp.npz")
     keys = np.array([row.key for row in evaluation.rows])
-    np.savez_compressed(temporary, keys=keys, areas=evaluation.areas)
+    np.savez_compressed(temporary, keys=keys, areas=evaluation.areas, matrix=evaluation.matrix)
     temporary.replace(path)
 
 

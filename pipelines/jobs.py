@@ -144,7 +144,7 @@ def plan_earlier(config: Config, planned: Sequence[Planned]) -> list[Planned]:
     return [
         entry
         for identity, entry in found.items()
-        if identity not in known and not entry.missing and state_of(entry.folder, read=False)[0] == "done"
+        if identity not in known and not entry.missing and state_of(entry.folder)[0] == "done"
     ]
 
 

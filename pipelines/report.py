@@ -14,11 +14,13 @@ from pipelines.command import PROJECT, resolve, run_command
 from pipelines.tracking import RECORD_ARTIFACT, Tracker, open_tracker, redact, tracking_uri
 from setr.config import Config
 from setr.errors import EnvironmentFailure, InputError
+from setr.reporting.figure_store import kept_figures
 from setr.reporting.results import Note, Result, load_results
 from setr.reporting.site import build_site
 from setr.reporting.trace import as_text, trace, verify
 
 PICTURE = "qualitative.png"
+FIGURES = "figures"  # below storage.results: what pipelines/figures.py --report drew
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -34,7 +36,15 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             return print_chain(config, words[1:], results, arguments.verify)
         counted = resolve(config.storage.results) / "parameters.json"
         facts = json.loads(counted.read_text(encoding="utf-8")) if counted.is_file() else {}
-        site = build_site(results, resolve(config.storage.report), notes=notes, facts=facts, source=source)
+        drawn, missing = kept_figures(resolve(config.storage.results) / FIGURES, results)
+        site = build_site(
+            results,
+            resolve(config.storage.report),
+            notes=[*notes, *missing],
+            facts=facts,
+            source=source,
+            drawn=drawn,
+        )
     for note in site.notes:
         print(f"note: {note.subject}: {note.text}")
     print(f"{len(results)} experiments, {site.files} files{'' if site.rebuilt else ', nothing changed'}: {site.index}")

@@ -1,5 +1,6 @@
 """Scores a model on a data set under a protocol: the same counts on one process or on many."""
 
+import math
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -12,7 +13,8 @@ from torch import nn
 
 from setr.data.shards import Record, Shards
 from setr.errors import InputError
-from setr.evaluation.inference import autocast, predict_batch
+from setr.evaluation.calibration import BINS, reliability_counts, sample_places
+from setr.evaluation.inference import autocast, predict_sampled
 from setr.evaluation.metrics import Scores, boundary_areas, confusion_matrix, image_areas, scores
 from setr.evaluation.views import Size, multi_scale_sizes
 from setr.models.encoder import EncoderSize
@@ -43,6 +45,12 @@ class Evaluation:
     protocol: Protocol
     rows: tuple[ImageRow, ...]  # one for each image, in the data set's order
     areas: np.ndarray  # int64 (images, 3, K): intersection, prediction, label; sums of it give any subset's scores
+    calibration: np.ndarray  # int64 (3, BINS): pixels, right ones, sum of confidences (setr.evaluation.calibration)
+
+    def worst(self, count: int) -> list[ImageRow]:
+        """Returns the images with the lowest mIoU, the worst first; those without labels are left out."""
+        scored = [row for row in self.rows if not math.isnan(row.mIoU)]
+        return sorted(scored, key=lambda row: (row.mIoU, row.key))[:count]
 
     def as_dict(self) -> dict[str, Any]:
         """Returns scores, number of images, protocol and its digest for JSON."""
@@ -60,11 +68,17 @@ class _Counts:
         self.matrix = torch.zeros(classes, classes, dtype=torch.int64, device=device)
         self.areas = torch.zeros(images, 3, classes, dtype=torch.int64, device=device)  # see metrics.image_areas
         self.boundary = torch.zeros(3, classes, dtype=torch.int64, device=device)  # see metrics.boundary_areas
+        self.calibration = torch.zeros(3, BINS, dtype=torch.int64, device=device)  # see calibration.reliability_counts
         self.keys: dict[int, str] = {}  # by index: the images counted
 
-    def add(self, index: int, record: Record, prediction: torch.Tensor, *, boundary: bool) -> None:
-        """Counts one image, on the prediction's device."""
+    def add(
+        self, index: int, record: Record, prediction: torch.Tensor, confidence: torch.Tensor, *, boundary: bool
+    ) -> None:
+        """Counts one image, on the prediction's device; `confidence` (n,) is that of the sampled pixels."""
         label = torch.tensor(record.label).to(prediction.device)
+        places = torch.from_numpy(sample_places(*record.label.shape)).to(prediction.device)
+        sampled = (prediction.flatten()[places], label.flatten()[places])
+        self.calibration += reliability_counts(confidence, *sampled, ignore_index=self.options["ignore_index"])
         matrix = confusion_matrix(prediction, label, where=record.key, **self.options)
         self.matrix += matrix
         self.areas[index] = image_areas(matrix)
@@ -84,7 +98,7 @@ class _Counts:
             raise InputError("E_WORKER", "another worker could not evaluate", found=failures[0])
         for _, keys in shared:
             self.keys.update(keys)
-        for counts in (self.matrix, self.areas, self.boundary):
+        for counts in (self.matrix, self.areas, self.boundary, self.calibration):
             dist.all_reduce(counts)
 
 
@@ -121,9 +135,10 @@ def evaluate(
     failure: Exception | None = None
     try:
         with torch.inference_mode(), autocast(device, precision):
-            predicted = predictions(model, shards, protocol, blocks=blocks)
-            for done, (index, record, prediction) in enumerate(predicted, start=1):
-                counts.add(index, record, prediction, boundary=boundary)
+            predicted = _predictions(model, shards, protocol, blocks, sampled=True)
+            for done, (index, record, prediction, confidence) in enumerate(predicted, start=1):
+                assert confidence is not None
+                counts.add(index, record, prediction, confidence, boundary=boundary)
                 if progress:
                     progress(done, mine)
     except Exception as error:  # the other workers wait at the sum and must hear of it
@@ -197,15 +212,17 @@ def position_reach(model: nn.Module) -> Size | None:
     return (spec.image_size[0], spec.image_size[1])
 
 
-def predictions(
-    model: nn.Module, shards: Shards, protocol: Protocol, *, blocks: list[range] | None = None
-) -> Iterator[tuple[int, Record, torch.Tensor]]:
-    """Yields index, record and classes (H,W) of each image of the blocks (None: all images).
+def predictions(model: nn.Module, shards: Shards, protocol: Protocol) -> Iterator[tuple[int, Record, torch.Tensor]]:
+    """Yields index, record and classes (H,W) of each image; the next ones are read while the model works."""
+    blocks = _blocks(shards, protocol, len(shards))
+    for index, record, classes, _ in _predictions(model, shards, protocol, blocks, sampled=False):
+        yield index, record, classes
 
-    The next block is read while the model works.
-    """
-    if blocks is None:
-        blocks = _blocks(shards, protocol, len(shards))
+
+def _predictions(
+    model: nn.Module, shards: Shards, protocol: Protocol, blocks: list[range], *, sampled: bool
+) -> Iterator[tuple[int, Record, torch.Tensor, torch.Tensor | None]]:
+    """Yields index, record, classes (H,W) and, with `sampled`, the confidences at the image's sample_places."""
 
     def read(block: range) -> list[tuple[int, Record]]:
         return [(index, shards[index]) for index in block]
@@ -216,9 +233,11 @@ def predictions(
             images = ahead.pop().result()
             ahead += [reader.submit(read, block) for block in blocks[position + 1 : position + 2]]
             for group in _same_size(images):
-                classes = predict_batch(model, [record.image for _, record in group], protocol)
-                for (index, record), prediction in zip(group, classes, strict=True):
-                    yield index, record, prediction
+                height, width = group[0][1].image.shape[:2]
+                places = sample_places(height, width) if sampled else None
+                classes, confidence = predict_sampled(model, [record.image for _, record in group], protocol, places)
+                for number, (index, record) in enumerate(group):
+                    yield index, record, classes[number], None if confidence is None else confidence[number]
 
 
 def _blocks(shards: Shards, protocol: Protocol, images: int) -> list[range]:
@@ -260,6 +279,7 @@ def _evaluation(counts: _Counts, protocol: Protocol, *, boundary: bool) -> Evalu
             ImageRow(counts.keys[index], *_image_scores(image)) for index, image in zip(indices, areas, strict=True)
         ),
         areas=areas,
+        calibration=counts.calibration.cpu().numpy(),
     )
 
 

@@ -31,6 +31,7 @@ __all__ = [
     "multi_scale_sizes",
     "predict",
     "predict_batch",
+    "predict_sampled",
     "sliding_window",
     "whole",
     "windows",
@@ -106,14 +107,39 @@ def predict_batch(model: Model, images: Sequence[np.ndarray] | np.ndarray, proto
 
     Ties go to the class with the smaller number.
     """
+    return predict_sampled(model, images, protocol, None)[0]
+
+
+@torch.no_grad()
+def predict_sampled(
+    model: Model, images: Sequence[np.ndarray] | np.ndarray, protocol: Protocol, places: np.ndarray | None
+) -> tuple[Tensor, Tensor | None]:
+    """Returns what predict_batch does, and the largest probability (B,n) at the pixels of the flat indices `places`.
+
+    Without places there are no probabilities. They cost the softmax of these pixels alone.
+    """
     size = (images[0].shape[0], images[0].shape[1])
+    index = None if places is None else torch.from_numpy(places).to(_device(model))
     with _evaluating(model):
         if len(protocol.ratios) * (1 + protocol.flip) == 1:
             [resized] = multi_scale_sizes(size, protocol)
             view = _view(model, _resized_tensor(images, resized, _device(model)), protocol)
-            return argmax(_classes(view, size), view.num_classes)
+            seen: list[Tensor] = []
+            classes = argmax(_noting(_classes(view, size), index, seen), view.num_classes)
+            return classes, torch.stack(seen).softmax(0).amax(0) if seen else None
         probabilities = _probabilities(model, images, protocol)
-        return argmax(iter(probabilities), len(probabilities))
+        classes = argmax(iter(probabilities), len(probabilities))
+        if index is None:
+            return classes, None
+        return classes, probabilities.flatten(2).index_select(2, index).amax(0)
+
+
+def _noting(planes: Iterator[Tensor], index: Tensor | None, seen: list[Tensor]) -> Iterator[Tensor]:
+    """Yields the planes (B,H,W) and adds the values (B,n) of each one at the flat indices to `seen`."""
+    for plane in planes:
+        if index is not None:
+            seen.append(plane.flatten(1).index_select(1, index))
+        yield plane
 
 
 def _view(model: Model, images: Tensor, protocol: Protocol, *, flipped: bool = False) -> View:

@@ -168,7 +168,11 @@ def _bit_block(x: Activation, channels: int, stride: int, first: bool, tally: Ta
 
 
 def _head(
-    spec: object, features: Sequence[Activation], size: tuple[int, int], classes: int, tally: Tally
+    spec: UpHeadSpec | MLASpec | FCNHeadSpec | FPNSpec,
+    features: Sequence[Activation],
+    size: tuple[int, int],
+    classes: int,
+    tally: Tally,
 ) -> Activation:
     """Returns a head's logits before the last resize."""
     if isinstance(spec, UpHeadSpec):

@@ -62,6 +62,8 @@ class Figure:
     svg: str
     header: tuple[str, ...] = ()  # the numbers behind the picture, for those who cannot see it
     rows: tuple[tuple[str, ...], ...] = ()
+    answers: str = ""  # the paper's figure that it stands beside, such as "Figure 5"
+    experiments: tuple[str, ...] = ()  # names of the pages of those whose checkpoints were used
 
 
 def heat_map(canvas: Canvas, values: np.ndarray, names: tuple[Sequence[str], Sequence[str]], label: str) -> Axes:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -53,6 +53,7 @@ def experiment_page(result: Result, pictures: Sequence[Picture], siblings: Itera
         "charts": _charts(result),
         "pictures": pictures,
         "classes": _classes(result),
+        "worst": _worst(result),
         "links": [_safe(link) for link in links(None, result)],
         "commands": [
             (title, command)
@@ -117,8 +118,13 @@ def _stats(result: Result) -> list[dict[str, str]]:
             value = result.score(protocol, metric)
             if value is not None and (metric == "mIoU" or protocol == "ss"):
                 found.append({"value": number(value), "title": f"{title}, %, {protocol}"})
+    error = result.score("ss", "calibration_error")
+    if error is not None:
+        found.append({"value": f"{error:.1f}", "title": "calibration error, points, ss"})
     if result.parameters:
         found.append({"value": f"{result.parameters / 1e6:.2f} M", "title": "parameters"})
+    if result.gflops:
+        found.append({"value": f"{result.gflops:.4g}", "title": "GFLOPs of one crop"})
     total = result.of("recipe", {}).get("iterations", "?")
     found.append({"value": f"{result.last_step}", "title": f"of {total} steps recorded"})
     if result.seconds:
@@ -155,11 +161,23 @@ def _classes(result: Result) -> dict[str, Any] | None:
     if not values:
         return None
     names = [*result.class_names, *(f"class {index}" for index in range(len(result.class_names), len(values)))]
-    rows = [
-        (name, value if isinstance(value, int | float) and math.isfinite(value) else None)
-        for name, value in zip(names, values, strict=False)
-    ]
+    rows = [(name, _finite(value)) for name, value in zip(names, values, strict=False)]
     return {"protocol": protocol, "rows": rows}
+
+
+def _worst(result: Result) -> list[dict[str, Any]]:
+    """Returns the images with the lowest mIoU, single scale; none where they were not recorded."""
+    rows = result.scores.get("ss", {}).get("worst_images") or []
+    return [
+        {"key": str(row.get("key")), "miou": _finite(row.get("mIoU")), "accuracy": _finite(row.get("pixel_accuracy"))}
+        for row in rows
+        if isinstance(row, Mapping)
+    ]
+
+
+def _finite(value: object) -> float | None:
+    """Returns a number that can be shown, None for anything else."""
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _safe(link: Link) -> Link:

@@ -1,4 +1,4 @@
-"""Figures of a report as SVG: curves, our numbers beside the paper's, per-class IoU, mIoU against parameters."""
+"""Figures of a report as SVG: curves, our numbers beside the paper's, per-class IoU, costs, confusion, calibration."""
 
 import re
 from collections.abc import Sequence
@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from setr.paper.recipes import decoder_of
+from setr.reporting.chosen_cells import both, class_name, fullest, nan_mean, row_name, two_digits, unique_cells
+from setr.reporting.cost_figures import against_costs
 from setr.reporting.curves import curves_by_dataset
 from setr.reporting.drawing import (
     COLOURS,
@@ -22,6 +24,7 @@ from setr.reporting.drawing import (
     print_values,
     svg,
 )
+from setr.reporting.error_figures import calibration, confusion
 from setr.reporting.results import Result
 from setr.reporting.tables import CellReport, TableReport
 
@@ -35,10 +38,25 @@ def figures_of(reports: Sequence[TableReport]) -> list[Figure]:
             *curves_by_dataset(results, "val/mIoU", "curves-miou", "Validation mIoU during training", "mIoU (%)"),
             *curves_by_dataset(results, "loss", "curves-loss", "Training loss", "loss"),
             per_class(reports),
-            against_parameters(reports),
+            *against_costs(reports),
             confusion(reports),
+            calibration(reports),
         ]
     return [figure for figure in found if figure is not None]
+
+
+def figure_sections(figures: Sequence[Figure]) -> list[tuple[str, str, list[Figure]]]:
+    """Returns the figures as sections of a page: anchor, title, figures; what the paper has stands in its order."""
+    kinds = {
+        "numbers": ("numbers", "What was measured", [one for one in figures if not one.answers]),
+        "paper": ("paper", "The paper's figures", sorted((one for one in figures if one.answers), key=_paper_order)),
+    }
+    return [section for section in kinds.values() if section[2]]
+
+
+def _paper_order(figure: Figure) -> int:
+    """Returns the number of the first figure of the paper that a figure answers."""
+    return int(next(iter(re.findall(r"\d+", figure.answers)), 0))
 
 
 def measured_results(reports: Sequence[TableReport]) -> list[Result]:
@@ -58,18 +76,18 @@ def against_paper(reports: Sequence[TableReport]) -> Figure | None:
 
     At the paper's scale the two stand on one axis; at another scale only the order of the models is comparable.
     """
-    report = _fullest(reports)
+    report = fullest(reports)
     if report is None:
         return None
-    columns = [one for one in report.table.columns if any(_both(report, one.id))]
+    columns = [one for one in report.table.columns if any(both(report, one.id))]
     if not columns:
         return None
-    height = 0.95 + 0.34 * max(len(_both(report, column.id)) for column in columns)
+    height = 0.95 + 0.34 * max(len(both(report, column.id)) for column in columns)
     canvas = Canvas(figsize=(4.6 * max(2, len(columns)), height), layout="constrained")
     axes = canvas.subplots(1, len(columns), squeeze=False)[0]
     for axis, column in zip(axes, columns, strict=True):
         draw = _from_paper if report.scale == "paper" else _ranks
-        draw(axis, _both(report, column.id), column.title)
+        draw(axis, both(report, column.id), column.title)
     if report.scale == "paper":
         title = "How far from the paper's mIoU"
         caption = "Grey: the range that others measured. Bars: standard deviation over seeds, where there are several."
@@ -80,7 +98,7 @@ def against_paper(reports: Sequence[TableReport]) -> Figure | None:
             f"Models ordered by mIoU, best on top: the paper's at the left, ours of {report.scale} scale at the right."
         )
     rows = tuple(
-        (one.cell.key, _number(one.cell.paper), _number(one.measured.mean if one.measured else None))
+        (one.cell.key, two_digits(one.cell.paper), two_digits(one.measured.mean if one.measured else None))
         for one in report.present
     )
     caption = f"Table {report.table.number}. {caption}"
@@ -107,7 +125,7 @@ def _from_paper(axis: Axes, cells: Sequence[CellReport], title: str) -> None:
             label="ours" if first else None,
         )
     axis.axvline(0, color=PAPER, linewidth=1)
-    axis.set_yticks(range(len(cells)), [_row_name(one) for one in reversed(cells)])
+    axis.set_yticks(range(len(cells)), [row_name(one) for one in reversed(cells)])
     axis.set_ylim(-0.6, len(cells) - 0.4)
     axis.set_xlabel("ours minus the paper's mIoU (points)")
     axis.set_title(title, loc="right")
@@ -124,7 +142,7 @@ def _ranks(axis: Axes, cells: Sequence[CellReport], title: str) -> None:
         key, decoder = one.cell.key, list(DECODER_NAMES).index(decoder_of(one.cell.variant))
         colour, marker = COLOURS[decoder], MARKERS[decoder]
         axis.plot([0, 1], [left[key], right[key]], color=colour, marker=marker, linewidth=1.6, markersize=5)
-        name = _row_name(one)
+        name = row_name(one)
         axis.text(-0.05, left[key], f"{name}  {papers[key]:.2f}", ha="right", va="center", fontsize=8)
         axis.text(1.05, right[key], f"{means[key]:.2f}  {name}", ha="left", va="center", fontsize=8)
     axis.set_xlim(-1.15, 2.15)
@@ -137,31 +155,31 @@ def _ranks(axis: Axes, cells: Sequence[CellReport], title: str) -> None:
 
 def per_class(reports: Sequence[TableReport]) -> Figure | None:
     """Returns the IoU of each class for each model of the fullest table, as a heat map."""
-    report = _fullest(reports)
+    report = fullest(reports)
     if report is None:
         return None
     lines: list[tuple[str, list[float]]] = []
-    names: tuple[str, ...] = ()
-    for one in _unique_cells(report):
+    first: Result | None = None
+    for one in unique_cells(report):
         assert one.measured is not None
         known = [result.scores[one.cell.protocol].get("per_class_iou") for result in one.measured.results]
         arrays = [np.array([np.nan if value is None else value for value in iou], np.float64) for iou in known if iou]
         if not arrays or len({len(array) for array in arrays}) > 1 or (lines and len(lines[0][1]) != len(arrays[0])):
             continue
-        names = names or one.measured.results[0].class_names
-        lines.append((f"{_row_name(one)} {one.cell.schedule}", _nan_mean(np.stack(arrays))))
-    if not lines:
+        first = first or one.measured.results[0]
+        lines.append((f"{row_name(one)} {one.cell.schedule}", nan_mean(np.stack(arrays))))
+    if first is None:
         return None
     values = np.array([line for _, line in lines], np.float64)
-    classes = [names[index] if index < len(names) else f"class {index}" for index in range(values.shape[1])]
-    order = np.argsort(-np.nan_to_num(np.array(_nan_mean(values)), nan=-1.0), kind="stable")
+    classes = [class_name(first, index) for index in range(values.shape[1])]
+    order = np.argsort(-np.nan_to_num(np.array(nan_mean(values)), nan=-1.0), kind="stable")
     present = [index for index in order if not np.isnan(values[:, index]).all()][:60]
     values, classes = values[:, present], [classes[index] for index in present]
     canvas = Canvas(figsize=(max(5.0, 1.9 + 0.34 * len(classes)), 1.5 + 0.24 * len(lines)), layout="constrained")
     axis = heat_map(canvas, values, ([name for name, _ in lines], classes), "IoU (%)")
     if len(classes) <= 24:
         print_values(axis, values)
-    rows = tuple((name, *map(_number, line)) for (name, _), line in zip(lines, values, strict=True))
+    rows = tuple((name, *map(two_digits, line)) for (name, _), line in zip(lines, values, strict=True))
     return Figure(
         "per-class-iou",
         "IoU of each class",
@@ -170,119 +188,3 @@ def per_class(reports: Sequence[TableReport]) -> Figure | None:
         ("model", *classes),
         rows,
     )
-
-
-def against_parameters(reports: Sequence[TableReport]) -> Figure | None:
-    """Returns mIoU against the number of parameters, a marker for each decoder; None if no run recorded its size."""
-    report = _fullest(reports)
-    if report is None:
-        return None
-    points = []
-    for one in _unique_cells(report):
-        assert one.measured is not None
-        count = one.measured.results[0].parameters
-        if count:
-            points.append((count / 1e6, one.measured.mean, one))
-    if len({millions for millions, _, _ in points}) < 2:
-        return None
-    canvas = Canvas(figsize=(7.8, 4.4), layout="constrained")
-    axis = canvas.subplots()
-    for index, (decoder, name) in enumerate(DECODER_NAMES.items()):
-        mine = [point for point in points if decoder_of(point[2].cell.variant) == decoder]
-        if mine:
-            x, y = [point[0] for point in mine], [point[1] for point in mine]
-            axis.scatter(x, y, color=COLOURS[index], marker=MARKERS[index], s=34, label=name)
-    longest = max((one.cell.schedule for _, _, one in points), key=lambda text: (len(text), text))
-    axis.margins(x=0.16, y=0.08)
-    _name_points(axis, [(x, y, _row_name(one)) for x, y, one in points if one.cell.schedule == longest])
-    axis.set_xlabel("parameters of the whole model (million)")
-    axis.set_ylabel("mIoU (%)")
-    axis.legend(loc="best")
-    rows = tuple((_row_name(one), one.cell.schedule, f"{x:.3f}", _number(y)) for x, y, one in points)
-    return Figure(
-        "against-parameters",
-        "mIoU against parameters",
-        f"Table {report.table.number}; names at the {longest} schedule.",
-        svg(canvas),
-        ("model", "schedule", "parameters (M)", "mIoU"),
-        rows,
-    )
-
-
-def _name_points(axis: Axes, points: Sequence[tuple[float, float, str]]) -> None:
-    """Writes names beside points (x, y), moved up where they would cover one another, with a thin line to the point."""
-    (left, right), (bottom, top) = axis.get_xlim(), axis.get_ylim()
-    gap = (top - bottom) * 0.042
-    placed: list[tuple[float, float]] = []
-    for x, y, name in sorted(points, key=lambda point: (point[1], point[0])):
-        near = [height for across, height in placed if abs(across - x) < (right - left) * 0.22]
-        height = max([y, *(one + gap for one in near)])
-        placed.append((x, height))
-        axis.annotate(
-            name,
-            (x, y),
-            xytext=(x + (right - left) * 0.022, height),
-            va="center",
-            fontsize=7,
-            arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
-        )
-
-
-def confusion(reports: Sequence[TableReport]) -> Figure | None:
-    """Returns the confusion matrix (rows sum to 100 %) of the best model that recorded one."""
-    report = _fullest(reports)
-    cells = [] if report is None else [one for one in _unique_cells(report) if one.measured]
-    for one in sorted(cells, key=lambda cell: -(cell.measured.mean if cell.measured else 0)):
-        assert one.measured is not None
-        result = one.measured.results[0]
-        matrix = np.array(result.scores[one.cell.protocol].get("matrix") or [], np.float64)
-        if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or not matrix.any():
-            continue
-        present = np.flatnonzero(matrix.sum(0) + matrix.sum(1))[:40]
-        matrix = matrix[np.ix_(present, present)]
-        share = 100 * matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-        names = [result.class_names[i] if i < len(result.class_names) else f"class {i}" for i in present]
-        side = 1.9 + 0.27 * len(names)
-        canvas = Canvas(figsize=(side + 0.9, side), layout="constrained")
-        axis = heat_map(canvas, share, (names, names), "pixels of the label (%)")
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("label")
-        rows = tuple((name, *(_number(value) for value in line)) for name, line in zip(names, share, strict=True))
-        title = f"Confusion of {_row_name(one)}, {one.cell.schedule}"
-        return Figure("confusion", title, "Each row sums to 100 %.", svg(canvas), ("label", *names), rows)
-    return None
-
-
-def _fullest(reports: Sequence[TableReport]) -> TableReport | None:
-    """Returns the table with the most numbers of ours, None if there are none."""
-    filled = [report for report in reports if report.present]
-    return max(filled, key=lambda report: (len(report.present), -report.table.number)) if filled else None
-
-
-def _cells(report: TableReport, column: str) -> list[CellReport]:
-    return [one for one in report.present if one.cell.column == column and one.cell.metric == "mIoU"]
-
-
-def _both(report: TableReport, column: str) -> list[CellReport]:
-    return [one for one in _cells(report, column) if one.cell.paper is not None]
-
-
-def _unique_cells(report: TableReport) -> list[CellReport]:
-    """Returns the single-scale mIoU cells with a number, one for each training."""
-    cells = [one for one in report.present if one.cell.metric == "mIoU" and one.cell.protocol == "ss"]
-    return list({one.cell.training: one for one in cells}.values())
-
-
-def _row_name(one: CellReport) -> str:
-    random = " (random)" if one.cell.variant.endswith("-random") else ""
-    return re.sub(r" \[\d+\]", "", one.cell.label) + random
-
-
-def _nan_mean(values: np.ndarray) -> list[float]:
-    """Returns the column means without NaN; NaN where a column has nothing else."""
-    counts, sums = (~np.isnan(values)).sum(0), np.nansum(values, axis=0)
-    return [float(sums[index] / count) if count else float("nan") for index, count in enumerate(counts.tolist())]
-
-
-def _number(value: float | None) -> str:
-    return "" if value is None or np.isnan(value) else f"{value:.2f}"

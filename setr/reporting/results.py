@@ -40,6 +40,7 @@ class Result:
     checkpoint: str | None = None  # folder of the checkpoint that was scored
     checkpoint_sha256: str = ""  # of its manifest, which holds the hashes of everything in it
     parameters: int | None = None  # of the whole model
+    gflops: float | None = None  # 1e9 floating point operations of one crop; None: not recorded
     weights: tuple[Mapping[str, Any], ...] = ()  # receipts of what the encoder started from
     seconds: Mapping[str, float] = field(default_factory=dict)  # where the time went
     pictures: tuple[Path, ...] = ()
@@ -48,7 +49,7 @@ class Result:
     started: float = 0.0  # seconds since 1970; decides between versions only
     failure: str = ""  # the cause, if the training was given up
     class_names: tuple[str, ...] = ()
-    per_image: Mapping[str, Path] = field(default_factory=dict)  # protocol name -> .npz with keys (N,), areas (N,3,K)
+    per_image: Mapping[str, Path] = field(default_factory=dict)  # protocol -> .npz: keys (N,), areas (N,3,K), matrix
 
     @property
     def short(self) -> str:
@@ -100,6 +101,7 @@ def from_record(record: Mapping[str, Any], **known: Any) -> Result:
             },
             "checkpoint_sha256": str(record.get("checkpoint") or ""),
             "parameters": record.get("parameters"),
+            "gflops": record.get("gflops"),
             "weights": tuple(record.get("weights") or ()),
             "seconds": record.get("seconds") or {},
             "attempts": int(record.get("attempts") or 1),

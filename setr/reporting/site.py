@@ -18,7 +18,7 @@ from setr.paper.tables import TABLES_FILE
 from setr.reporting import latex, layouts, pages
 from setr.reporting.drawing import Figure
 from setr.reporting.experiment_page import Picture, experiment_page
-from setr.reporting.figures import figures_of
+from setr.reporting.figures import figure_sections, figures_of
 from setr.reporting.layouts import MINIATURE_CAUTION
 from setr.reporting.results import Note, Result, usable
 from setr.reporting.site_folder import STATE, check_folder, file_digest, swap_in, unchanged
@@ -47,17 +47,19 @@ def build_site(
     notes: Sequence[Note] = (),
     facts: Mapping[str, float] | None = None,
     source: str = "",
+    drawn: Sequence[Figure] = (),
 ) -> Site:
     """Writes the report of the results into `folder` and returns where it is.
 
     `notes` are shown with the report's own; `facts` are counts for the tables' other columns ("setr-pup/parameters");
-    `source` is a sentence about where the results come from, for readers who have to know it (a local copy, say).
+    `source` is a sentence about where the results come from, for readers who have to know it (a local copy, say);
+    `drawn` are figures that need a model (setr.reporting.figure_store), shown after those of the numbers.
     Nothing is written if nothing changed. Raises InputError if the folder holds something else, EnvironmentFailure if
     it cannot be written.
     """
     folder = folder.absolute()
     given = list(results)
-    inputs = _digest_of_inputs(given, notes, facts or {}, source)
+    inputs = _digest_of_inputs(given, notes, facts or {}, source, drawn)
     check_folder(folder)
     state = unchanged(folder, inputs)
     if state is not None:
@@ -65,7 +67,7 @@ def build_site(
         return Site(folder / "index.html", len(state["files"]), False, kept)
     usable_results, own_notes = usable(given)
     all_notes = [*notes, *own_notes]
-    files = _render(usable_results, all_notes, facts or {}, source)
+    files = _render(usable_results, all_notes, facts or {}, source, drawn)
     record = {
         "inputs": inputs,
         "notes": [asdict(note) for note in all_notes],
@@ -76,11 +78,13 @@ def build_site(
     return Site(folder / "index.html", len(files), True, tuple(all_notes))
 
 
-def _render(results: Sequence[Result], notes: list[Note], facts: Mapping[str, float], source: str) -> dict[str, bytes]:
+def _render(
+    results: Sequence[Result], notes: list[Note], facts: Mapping[str, float], source: str, drawn: Sequence[Figure]
+) -> dict[str, bytes]:
     """Returns every file of the site by its path in it; problems found on the way are added to `notes`."""
     tables = pages.all_tables(TABLES, results, scales_of(results), facts)
     reports = [report for group in tables.values() for report in group]
-    figures = figures_of(reports)
+    figures = [*figures_of(reports), *drawn]
     files: dict[str, bytes] = {}
     pictures = _pictures(results, files, notes)
     views = {number: [pages.table_view(report, notes) for report in group] for number, group in tables.items()}
@@ -102,7 +106,7 @@ def _render(results: Sequence[Result], notes: list[Note], facts: Mapping[str, fl
     for figure in figures:
         files[f"figures/{figure.name}.svg"] = figure.svg.encode()
         page(f"figures/{figure.name}.html", "figure.html", figure=figure)
-    page("figures.html", "figures.html", figures=figures)
+    page("figures.html", "figures.html", sections=figure_sections(figures))
     page("experiments.html", "experiments.html", rows=rows, filters=pages.filters(rows))
     seeds = _by_training(results)
     for result in results:
@@ -222,7 +226,13 @@ def _without_seed(result: Result) -> str:
     return json.dumps({**result.experiment, "seed": None}, sort_keys=True, default=str)
 
 
-def _digest_of_inputs(results: Sequence[Result], notes: Sequence[Note], facts: Mapping[str, float], source: str) -> str:
+def _digest_of_inputs(
+    results: Sequence[Result],
+    notes: Sequence[Note],
+    facts: Mapping[str, float],
+    source: str,
+    drawn: Sequence[Figure],
+) -> str:
     """Returns the SHA-256 of everything that the pages depend on, the code that makes them included."""
     digest = hashlib.sha256()
     for result in results:
@@ -231,7 +241,7 @@ def _digest_of_inputs(results: Sequence[Result], notes: Sequence[Note], facts: M
         record["per_image"] = {name: file_digest(file) for name, file in sorted(result.per_image.items())}
         record["there"] = result.checkpoint is not None and Path(result.checkpoint).is_dir()
         digest.update(json.dumps(record, sort_keys=True, default=str).encode())
-    shown = [[asdict(note) for note in notes], dict(facts), source]
+    shown = [[asdict(note) for note in notes], dict(facts), source, [asdict(figure) for figure in drawn]]
     digest.update(json.dumps(shown, sort_keys=True).encode())
     for file in (*sorted(Path(__file__).parent.rglob("*")), *sorted(TABLES_FILE.parent.iterdir())):
         if file.suffix in (".py", ".html", ".css", ".js", ".yaml"):

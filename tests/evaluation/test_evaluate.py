@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from setr.data.shards import Record, Shards
 from setr.errors import InputError
+from setr.evaluation.calibration import sample_places
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.metrics import confusion_matrix, scores
@@ -89,6 +90,11 @@ def test_matrix_is_the_sum_over_images() -> None:
         alone = scores(matrix)
         assert (row.mIoU, row.pixel_accuracy) == pytest.approx((alone.mIoU, alone.pixel_accuracy))
     assert seen[-1] == (23, 23)
+    places = [sample_places(*record.label.shape) for record in shards]
+    labels = [record.label.ravel()[index] for record, index in zip(shards, places, strict=True)]
+    assert result.calibration[0].sum() == sum(int((label != 255).sum()) for label in labels)
+    worst = result.worst(3)
+    assert [row.mIoU for row in worst] == sorted(row.mIoU for row in result.rows)[:3]
     record = json.loads(json.dumps(result.as_dict()))
     assert record["protocol"]["digest"] == PROTOCOL.digest()
     assert record["scores"]["boundary_iou"] < 100
@@ -100,6 +106,7 @@ def test_shares_add_up_to_the_count(workers: int) -> None:
     alone = evaluate(model, shards, PROTOCOL, device="cpu")
     shares = [evaluate(model, shards, PROTOCOL, device="cpu", rank=rank, world_size=workers) for rank in range(workers)]
     assert np.array_equal(sum(share.matrix for share in shares), alone.matrix)
+    assert np.array_equal(sum(share.calibration for share in shares), alone.calibration)
     assert sum(share.images for share in shares) == len(shards)
 
 
@@ -134,6 +141,7 @@ def test_two_workers_get_the_counts_of_one(tmp_path: Path) -> None:
     for result in results:
         assert np.array_equal(result.matrix, alone.matrix)
         assert np.array_equal(result.areas, alone.areas)
+        assert np.array_equal(result.calibration, alone.calibration)
         assert result.rows == alone.rows
     # One bad label on one worker: both stop, each with one line.
     errors = sorted(item for item in received if isinstance(item, str))

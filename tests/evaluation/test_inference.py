@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from setr.data.transforms import normalise
 from setr.errors import InputError
 from setr.evaluation import inference
-from setr.evaluation.inference import multi_scale, predict, predict_batch, sliding_window, whole
+from setr.evaluation.inference import multi_scale, predict, predict_batch, predict_sampled, sliding_window, whole
 from setr.evaluation.planes import argmax, resize_planes
 from setr.evaluation.views import multi_scale_sizes, windows
 from setr.models.weights import import_checkpoint
@@ -156,6 +156,23 @@ def test_predict_equals_argmax_of_all_logits(num_classes: int, mode: str) -> Non
     assert np.array_equal(found, expected.numpy())
     plain = F.interpolate(logits, size=(75, 111), mode="bilinear").argmax(1)[0]
     assert (torch.from_numpy(found) == plain).float().mean() > 0.999
+
+
+@pytest.mark.parametrize("ratios", [(1.0,), (0.75, 1.0)])
+@torch.no_grad()
+def test_sampled_probabilities_are_those_of_all_pixels(model: Tiny, ratios: tuple[float, ...]) -> None:
+    flip = len(ratios) > 1
+    protocol = Protocol("ss", None, "slide", (32, 32), (20, 20), ratios, flip, short_side="mmseg", num_classes=7)
+    images = np.stack([random_image(40, 56, seed) for seed in range(2)])
+    places = np.array([0, 57, 999, 40 * 56 - 1])
+    classes, confidence = predict_sampled(model, images, protocol, places)
+    assert torch.equal(classes, predict_batch(model, images, protocol))
+    inputs = normalise(torch.from_numpy(images))
+    plain = sliding_window(model, inputs, window=(32, 32), stride=(20, 20)).softmax(1)
+    expected = torch.cat([plain_probabilities(model, image, protocol) for image in images]) if flip else plain
+    assert confidence is not None
+    torch.testing.assert_close(confidence, expected.amax(1).flatten(1)[:, places], atol=2e-5, rtol=0)
+    assert predict_sampled(model, images, protocol, None)[1] is None
 
 
 def test_a_batch_gives_what_its_images_give(model: Tiny) -> None:

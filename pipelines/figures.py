@@ -1,0 +1,185 @@
+"""Draws what a model sees in an image: `python pipelines/figures.py CHECKPOINT IMAGE -o out/`.
+
+Features by layer, the decoder's stages, attention of chosen points by head and layer with roll-out, similarity of the
+position embeddings, and the prediction: PNGs with an index.html. `--report` makes the report's figures of the trained
+experiments instead, below storage.results; what is there already and still fits is kept.
+"""
+
+import argparse
+import dataclasses
+import hashlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.command import PROJECT, check_writable, print_config, resolve, write_text
+from setr.config import Config, load_config
+from setr.data.manifest import read_manifest
+from setr.errors import InputError, SetrError
+from setr.reporting import figure_store
+from setr.reporting.figure_store import Wanted
+from setr.reporting.results import Result, load_results, usable
+
+# A model is opened, and PyTorch imported, only if there is something to draw: see _draw and work.
+if TYPE_CHECKING:
+    from setr.reporting.mosaic import Mosaic
+
+FOLDER = "figures"  # below storage.results
+_DRAWING_PACKAGES = ("data", "evaluation", "models", "reporting")  # of setr: their files decide what is drawn
+
+
+def work(arguments: argparse.Namespace) -> int:
+    """Draws one image, or the report's figures; returns the exit status."""
+    if arguments.report:
+        config = load_config(PROJECT / "params.yaml", arguments.overrides, section="storage")
+        print_config(config, ("storage",))
+        return report_figures(config, device=arguments.device)
+    if len(arguments.overrides) != 2:
+        raise InputError("E_COMMAND", "two words are needed", expected="figures.py CHECKPOINT IMAGE, or --report")
+    checkpoint, source = map(Path, arguments.overrides)
+    if not source.is_file():
+        raise InputError("E_DATA_EMPTY", "no such image", where=source)
+    out = Path(arguments.out)
+    check_writable(out)
+    from setr.reporting.figure_page import page
+
+    model, mosaics = draw_image(checkpoint, source, arguments)
+    for mosaic in mosaics:
+        (out / f"{mosaic.name}.png").write_bytes(mosaic.png())
+    write_text(out / "index.html", page(source.name, f"As {model} sees it.", mosaics))
+    print(f"{len(mosaics)} figures of {source.name} by {model}: {out / 'index.html'}")
+    return 0
+
+
+def draw_image(checkpoint: Path, source: Path, arguments: argparse.Namespace) -> "tuple[str, list[Mosaic]]":
+    """Returns the model, in words, and the figures of one image file."""
+    import torch
+
+    from pipelines.predict import load_image, open_model
+    from setr.evaluation.inference import predict
+    from setr.evaluation.introspection import token_grid, token_of
+    from setr.models.encoder import TappedVisionTransformer
+    from setr.reporting.inside_figures import inside_figures
+    from setr.reporting.prediction_figures import Names, prediction
+
+    opened = open_model(checkpoint, data=arguments.data, num_heads=arguments.num_heads)
+    opened.model.to(_device(arguments.device))
+    image = load_image(source)
+    tokens = []
+    if isinstance(opened.model.encoder, TappedVisionTransformer):
+        grid = token_grid(opened.model, opened.model.spec.image_size)
+        points = [_point(text, (image.shape[0], image.shape[1])) for text in arguments.points]
+        tokens = [token_of(x, y, (image.shape[0], image.shape[1]), grid) for x, y in points]
+    elif arguments.points:
+        raise InputError("E_FIGURE", "the model has no attention", where=checkpoint, remedy="leave --points out")
+    with torch.inference_mode():
+        classes = predict(opened.model, image, opened.protocol)
+        names = Names("", opened.classes, opened.palette)
+        figures = [prediction(image, classes, names), *inside_figures(opened.model, image, tokens)]
+    return opened.source, figures
+
+
+def report_figures(config: Config, *, device: str = "") -> int:
+    """Makes the figures that a report of the finished experiments shows, and removes those of others."""
+    folder = resolve(config.storage.results) / FOLDER
+    check_writable(folder)
+    wanted = figure_store.wanted_figures(finished_results(config))
+    made = 0
+    for one in wanted:
+        val = resolve(config.data.shards) / one.group[0] / "val"
+        try:
+            manifest, manifest_hash = read_manifest(val)
+            protocol = one.results[-1].scores["ss"]["protocol"]
+            key = one.key(data=manifest_hash, images=manifest.rows, protocol=protocol, code=drawing_code())
+            if figure_store.is_made(folder, one, key):
+                continue
+            figures = [mosaic.figure() for mosaic in _draw(one, val, device)]
+        except SetrError as error:  # the other figures are of use without these
+            print(f"note: no figures for {one.name}: {error}", file=sys.stderr, flush=True)
+            continue
+        figure_store.keep(folder, one, key, figures)
+        made += 1
+        print(f"{one.name}: {len(figures)} figures", flush=True)
+    figure_store.forget_others(folder, wanted)
+    print(f"{made} of {len(wanted)} groups of figures drawn, the others as they were: {folder}")
+    return 0
+
+
+def finished_results(config: Config) -> list[Result]:
+    """Returns the results that the last sweep wrote into results/runs and whose checkpoint is still there."""
+    runs = resolve(config.storage.results) / "runs"
+    checkpoints = resolve(config.storage.checkpoints)
+    found, _ = usable(one for path in sorted(runs.glob("*.json")) for one in load_results(path))
+    there = []
+    for one in found:
+        written = Path(one.checkpoint or "missing")
+        moved = checkpoints / one.identity / written.name  # the whole folder may have been moved since
+        place = next((folder for folder in (written, moved) if folder.is_dir()), None)
+        if place is not None:
+            there.append(dataclasses.replace(one, checkpoint=str(place)))
+        elif one.scores:
+            print(f"note: no figures of {one.short}: its checkpoint is not at {one.checkpoint}", file=sys.stderr)
+    return there
+
+
+def drawing_code() -> str:
+    """Returns the SHA-256 of the files of all modules that decide how a figure looks."""
+    digest = hashlib.sha256()
+    for package in _DRAWING_PACKAGES:
+        for file in sorted((PROJECT / "setr" / package).rglob("*.py")):
+            digest.update(f"{package}/{file.name} {len(data := file.read_bytes())}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _draw(wanted: Wanted, val: Path, device: str) -> "list[Mosaic]":
+    """Returns the figures of one kind, drawn from the experiments' checkpoints and validation images."""
+    from pipelines.report_figures import draw
+
+    return draw(wanted, val, _device(device))
+
+
+def _device(name: str) -> str:
+    import torch
+
+    return name or ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def _point(text: str, size: tuple[int, int]) -> tuple[float, float]:
+    """Returns x, y of a point in the image; raises InputError for anything else."""
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        x = y = -1.0
+    if not (0 <= x < size[1] and 0 <= y < size[0]):
+        expected = f"x,y in pixels, below {size[1]},{size[0]}"
+        raise InputError("E_COMMAND", "not a point of the image", where="--points", found=text, expected=expected)
+    return x, y
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Parses the command line, runs it, and returns the exit status: 2 to 4 for an error that the user can mend."""
+    parser = argparse.ArgumentParser(
+        description="Draw what a model sees in an image, or, with --report, the report's figures.",
+        usage="%(prog)s CHECKPOINT IMAGE [-o OUT] [options], or %(prog)s --report [section.key=value ...]",
+    )
+    parser.add_argument("overrides", nargs="*", metavar="CHECKPOINT IMAGE", help="step or experiment folder, or file")
+    parser.add_argument("-o", "--out", default="out", help="folder for the figures (default: %(default)s)")
+    parser.add_argument("--points", nargs="+", default=[], metavar="x,y", help="in pixels (default: a grid of points)")
+    parser.add_argument("--data", default="", help="data set whose classes are shown, where it cannot be told")
+    parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
+    parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
+    parser.add_argument("--report", action="store_true", help="make the report's figures of the finished experiments")
+    arguments = parser.parse_intermixed_args(words)
+    try:
+        return work(arguments)
+    except SetrError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr, flush=True)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())
