@@ -8,7 +8,7 @@ from setr.models.baselines import FCNHeadSpec, FPNSpec
 from setr.models.decoders import MLASpec, UpHeadSpec
 from setr.models.encoder import EncoderSize
 from setr.models.hybrid import ResNetSpec
-from setr.models.specification import SegmenterSpec
+from setr.models.specification import HeadSpec, SegmenterSpec
 from setr.planning.tally import FLOAT32, INT64, Activation, Tally
 
 STRIPS_FROM = 300  # classes x pixel ratio from which a GPU's loss is walked in strips (setr.training.loss.strips_win)
@@ -168,11 +168,7 @@ def _bit_block(x: Activation, channels: int, stride: int, first: bool, tally: Ta
 
 
 def _head(
-    spec: UpHeadSpec | MLASpec | FCNHeadSpec | FPNSpec,
-    features: Sequence[Activation],
-    size: tuple[int, int],
-    classes: int,
-    tally: Tally,
+    spec: HeadSpec, features: Sequence[Activation], size: tuple[int, int], classes: int, tally: Tally
 ) -> Activation:
     """Returns a head's logits before the last resize."""
     if isinstance(spec, UpHeadSpec):
