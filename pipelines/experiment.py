@@ -115,6 +115,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         keep_last=job["keep_checkpoints"],
         should_stop=stop or Path(job["stop_file"]).exists,
         allow_drift=job.get("allow_drift", False),
+        max_quarantined=job["max_quarantined"],
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
     missing = [protocol for protocol in protocols if kept.get(protocol.name, {}).get("digest") != protocol.digest()]
@@ -136,6 +137,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "classes": list(shards["val"].manifest.classes),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "seconds": outcome.seconds,
+                "quarantined": list(outcome.quarantined),
             },
         )
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds})

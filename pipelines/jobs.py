@@ -72,6 +72,7 @@ class Planned:
             "micro_batch": training.micro_batch,
             "log_every": training.log_every,
             "keep_checkpoints": training.keep_checkpoints,
+            "max_quarantined": training.max_quarantined,
             "stop_file": str(stop_file),
             "allow_drift": allow_drift,
         }

@@ -92,6 +92,7 @@ class TrainingConfig:
     threads: int = field(default=1, metadata=Positive)  # torch threads per worker on a CPU
     loader_threads: int = field(default=1, metadata=NotNegative)
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
+    max_quarantined: float = field(default=0.0, metadata={"minimum": 0.0})  # share of damaged records; 0: stop at one
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
     folder: str = ""  # train.py alone: where to train or go on; empty: <storage.checkpoints>/<identity>

@@ -6,6 +6,7 @@ the state of a loader is its step number alone: a run resumes in mid-epoch, on a
 samples.
 """
 
+import contextlib
 import functools
 import itertools
 from collections import Counter, deque
@@ -18,9 +19,9 @@ import numpy as np
 import torch
 
 from setr.data.philox import ORDER_STREAM, words
-from setr.data.shards import Shards
+from setr.data.shards import Record, Shards
 from setr.data.transforms import Augmentation, augment
-from setr.errors import InputError, SetrError
+from setr.errors import InputError, IntegrityError, SetrError
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Batch:
     keys: tuple[str, ...]
     images: torch.Tensor  # uint8 (b, H, W, 3), RGB
     labels: torch.Tensor  # uint8 (b, H, W), train ids and ignore_index
+    damaged: np.ndarray | None = None  # int64 (b,), the record whose place a sample took; -1: its own
 
 
 def sample_order(*, seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -73,11 +75,14 @@ class Loader:
         threads: int = 2,
         prefetch: int = 3,
         pin_memory: bool | None = None,
+        replace_damaged: bool = False,
     ) -> None:
         """`batch_size` is global: over all ranks. `threads` 0 loads when asked; `prefetch` counts batches ahead.
 
         `pin_memory` None: pinned when CUDA is there, so that copies to the device can overlap with work. A buffer is
         refilled only after the copies that were issued from it on the current stream are done.
+        `replace_damaged`: the next sound record stands in for one that fails its checks, and the batch says which; else
+        the first one ends the iteration with its IntegrityError.
         Raises InputError (E_CONFIG) when the global batch does not divide by the number of ranks.
         """
         if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size or threads < 0 or prefetch < 1:
@@ -94,6 +99,7 @@ class Loader:
         self.rank, self.world_size = rank, world_size
         self.threads, self.prefetch = threads, prefetch
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
+        self.replace_damaged = replace_damaged
 
     def __len__(self) -> int:
         return max(0, self.stop_step - self.start_step)
@@ -154,6 +160,7 @@ class _Buffers:
         self._pixels, self._ids = self._images.numpy(), self._labels.numpy()
         self._copied: torch.cuda.Event | None = None
         self._keys = [""] * count
+        self._damaged = np.full(count, -1, dtype=np.int64)
         self._step = -1
 
     def begin(self, step: int) -> None:
@@ -163,6 +170,7 @@ class _Buffers:
         first = loader.rank * len(self._keys)
         self._step = step
         self._samples = order[first : first + len(self._keys)]
+        self._damaged[:] = -1
         seen = Counter(order[:first].tolist())
         self._repeats = []
         for sample in self._samples.tolist():  # a sample that comes twice in one batch is augmented in two ways
@@ -177,7 +185,8 @@ class _Buffers:
         for slot in range(first, len(self._keys), stride):
             sample = int(self._samples[slot])
             try:
-                record = loader.shards[sample]
+                record = self._record(slot)
+                sample = int(self._samples[slot])
                 self._keys[slot] = record.key
                 augment(
                     record.image,
@@ -196,8 +205,27 @@ class _Buffers:
                 where = loader.shards.where(sample)
                 raise RuntimeError(f"step {self._step}: cannot prepare sample {sample} ({where}): {error}") from error
 
+    def _record(self, slot: int) -> Record:
+        """Returns the slot's record, or the one that stands in for it: which one depends on the damage alone."""
+        loader, sample = self._loader, int(self._samples[slot])
+        try:
+            return loader.shards[sample]
+        except IntegrityError:
+            if not loader.replace_damaged:
+                raise
+            for other in (*range(sample + 1, len(loader.shards)), *range(sample)):
+                with contextlib.suppress(IntegrityError):
+                    record = loader.shards[other]
+                    self._damaged[slot], self._samples[slot] = sample, other
+                    # It may be in the batch on its own account: numbers that no other slot draws.
+                    self._repeats[slot] = loader.batch_size + loader.rank * len(self._keys) + slot
+                    return record
+            raise
+
     def batch(self) -> Batch:
-        return Batch(self._step, self._samples, tuple(self._keys), self._images, self._labels)
+        return Batch(
+            self._step, self._samples, tuple(self._keys), self._images, self._labels, damaged=self._damaged.copy()
+        )
 
     def release(self) -> None:
         """Give the memory back for the next fill, which waits for the copies to the device that were issued so far."""

@@ -32,19 +32,29 @@ def train(
     background_save: bool = True,
     should_stop: StopSource | None = None,
     allow_drift: bool = False,
+    max_quarantined: float = 0.0,
     limits: Limits | None = None,
 ) -> Outcome:
     """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
 
     Goes on from the newest sound checkpoint in `folder`, as if nothing had happened: on a CPU with as many ranks, to
     the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
-    ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps.
+    ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps. Other
+    records stand in for damaged ones up to a share of `max_quarantined`, and each is reported; 0: the first one raises.
 
     Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
     what a user can mend; EnvironmentFailure when the disk refuses.
     """
     recipe = experiment.recipe
-    settings = Settings(threads, micro_batch, keep_last, background_save, allow_drift, limits or Limits())
+    settings = Settings(
+        threads=threads,
+        micro_batch=micro_batch,
+        keep_last=keep_last,
+        background_save=background_save,
+        allow_drift=allow_drift,
+        max_quarantined=max_quarantined,
+        limits=limits or Limits(),
+    )
     with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
         step = attempt.resume()
         attempt.evaluate_if_owed(step, evaluate)
