@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from pipelines.command import write_json
-from setr.data.shards import Shards, open_shards
+from setr.data.locations import open_location
+from setr.data.shards import Shards
 from setr.errors import SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
@@ -84,7 +85,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
     if str(context.device) == "cpu":
         torch.set_num_threads(job["threads"])
     cv2.setNumThreads(1)
-    shards = {split: open_shards(Path(path)) for split, path in job["shards"].items()}
+    shards = {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
     protocols = [Protocol(**record) for record in job["protocols"]]
     model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.command import resolve
+from pipelines.command import resolve, resolve_location
 from pipelines.experiment import EVENTS, SCORES
 from setr.config import Config, build
-from setr.data.manifest import read_manifest
+from setr.data.locations import below, manifest_at
 from setr.errors import InputError, SetrError
 from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
@@ -60,11 +60,12 @@ class Planned:
     def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
         training = config.training
-        shards = resolve(config.data.shards) / self.experiment.dataset
+        shards = resolve_location(config.data.shards)
         return {
             "experiment": self.experiment.as_dict(),
             "folder": str(self.folder),
-            "shards": {split: str(shards / split) for split in ("train", "val")},
+            "shards": {split: below(shards, self.experiment.dataset, split) for split in ("train", "val")},
+            "local_copy": config.data.local_copy,
             "weights": [str(path) for path in self.weights],
             "protocols": [json.loads(json.dumps(dataclasses.asdict(protocol))) for protocol in self.protocols],
             "threads": training.threads,
@@ -172,7 +173,7 @@ def _own_experiment(config: Config) -> Planned:
         name: quarter for name in ("evaluate_every", "checkpoint_every") if name not in training.recipe
     }
     recipe = dataclasses.replace(recipe, **unset)
-    manifest, _ = read_manifest(resolve(data.shards) / data.name / "train")
+    manifest, _ = manifest_at(below(resolve_location(data.shards), data.name, "train"))
     height, width = recipe.crop_size
     protocol = Protocol(
         name="ss",
@@ -214,7 +215,7 @@ def describe(
     protocols: tuple[Protocol, ...],
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path."""
-    _, manifest = read_manifest(resolve(config.data.shards) / dataset / "train")
+    _, manifest = manifest_at(below(resolve_location(config.data.shards), dataset, "train"))
     weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
     experiment = Experiment(
         dataset=dataset,

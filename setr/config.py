@@ -30,7 +30,8 @@ class DataConfig:
 
     name: str = "scenes"
     root: str = "data/raw/scenes"  # folder of the data set as published
-    shards: str = "data/shards"  # shards go to <shards>/<name>/<split>/
+    shards: str = "data/shards"  # shards go to <shards>/<name>/<split>/; read also from s3://, gs:// and file:// URIs
+    local_copy: str = ""  # folder on each node's own disk: shards are copied there once, verified; empty: read in place
     splits: tuple[str, ...] = ("train", "val")
     storage: Literal["raw", "encoded"] = "raw"  # raw pixels (windows are read without decoding) or the original bytes
     rows_per_shard: int = field(default=64, metadata=Positive)  # images in one Arrow file
