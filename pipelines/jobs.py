@@ -11,6 +11,7 @@ from pipelines.command import resolve, resolve_location
 from pipelines.experiment import EVENTS, SCORES
 from setr.config import Config, build
 from setr.data.locations import below, manifest_at
+from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError, SetrError
 from setr.models.segmenter import VARIANTS
 from setr.models.weights import file_sha256
@@ -227,6 +228,7 @@ def describe(
         manifest=manifest,
         weights="+".join(file_sha256(path) for path in weights),
         code=code_hash(DECIDING_MODULES),
+        transform=transform_with_hash(config.data.transform),
     )
     folder = resolve(config.storage.checkpoints) / experiment.identity
     state, step = state_of(folder, protocols)

@@ -39,6 +39,7 @@ class DataConfig:
     images: str = ""  # own data set: folder of images (name is then free)
     labels: str = ""  # own data set: folder of label PNGs
     classes: tuple[str, ...] = ()  # own data set: class names in label order
+    transform: str = ""  # package.module:function of one's own on augmented samples (setr/data/own_transform.py)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Where shards lie: in a folder, or on S3, GCS or shared storage, from where each node copies them once to its own disk.
+"""Where shards lie: in a folder, or on S3, GCS or shared storage, and then copied once to each node's own disk.
 
     <local copy>/<data set>-<split>-<manifest's hash>/     a copy: verified, read-only, renamed into place when whole
 

@@ -7,15 +7,12 @@ import hashlib
 import multiprocessing
 import os
 import re
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from setr.data.atomic import TEMPORARY_SUFFIX, make_folder, storage_failure, sync_folder
@@ -37,6 +34,7 @@ from setr.data.shard_file import StoredRow, write_shard
 from setr.data.shard_index import ShardIndex, file_sha256, index_path, read_index
 from setr.data.signed_json import dumps_signed
 from setr.data.sources import read_bytes
+from setr.data.worker_process import begin_worker
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
 
 Progress = Callable[[int, int], None]
@@ -174,7 +172,7 @@ def _results(jobs: Sequence[_Job], workers: int) -> Generator[tuple[int, ShardIn
         yield from ((number, _run(job)) for number, job in enumerate(jobs))
         return
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin_worker
     )
     try:
         futures = {pool.submit(_run, job): number for number, job in enumerate(jobs)}
@@ -189,20 +187,6 @@ def _results(jobs: Sequence[_Job], workers: int) -> Generator[tuple[int, ShardIn
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Let the parent alone answer Ctrl-C, and end with it: an orphan would wait for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _run(job: _Job) -> ShardIndex | _Failure:

@@ -185,6 +185,7 @@ class Attempt:
             start_step=self.first_step,
             stop_step=recipe.iterations,
             replace_damaged=self.settings.max_quarantined > 0,
+            transform=self.experiment.transform,
         )
         iterator: Any = iter(loader)
         with closing(iterator):
