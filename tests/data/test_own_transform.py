@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sys
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 
 import cv2
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from setr.data import transform_processes
 from setr.data.camvid import CAMVID
 from setr.data.loader import Batch, Loader
 from setr.data.own_transform import load_transform, transform_with_hash
@@ -91,11 +93,20 @@ def test_errors_name_the_sample(shards: Shards, name: str, message: str, threads
     assert not multiprocessing.active_children()
 
 
-def test_a_process_that_dies_is_told(shards: Shards) -> None:
-    before = set(os.listdir("/dev/shm"))
+def test_a_process_that_dies_is_told_and_leaves_no_memory(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    created = []
+
+    class Noted(SharedMemory):
+        def __init__(self, *arguments: object, **options: object) -> None:
+            super().__init__(*arguments, **options)  # type: ignore[arg-type]
+            created.append(self.name)
+
+    monkeypatch.setattr(transform_processes, "SharedMemory", Noted)
     with pytest.raises(EnvironmentFailure, match=r"E_WORKER.*step 0"):
         batches(shards, "dies", threads=1)
-    assert not [name for name in set(os.listdir("/dev/shm")) - before if name.startswith("psm_")]
+    (name,) = created
+    with pytest.raises(FileNotFoundError):
+        SharedMemory(name)
 
 
 @pytest.mark.parametrize(
