@@ -117,6 +117,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         should_stop=stop or Path(job["stop_file"]).exists,
         allow_drift=job.get("allow_drift", False),
         max_quarantined=job["max_quarantined"],
+        photometric_on=job["photometric_on"],
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
     missing = [protocol for protocol in protocols if kept.get(protocol.name, {}).get("digest") != protocol.digest()]

@@ -75,6 +75,7 @@ class Planned:
             "log_every": training.log_every,
             "keep_checkpoints": training.keep_checkpoints,
             "max_quarantined": training.max_quarantined,
+            "photometric_on": training.photometric_on,
             "stop_file": str(stop_file),
             "allow_drift": allow_drift,
         }

@@ -94,6 +94,7 @@ class TrainingConfig:
     threads: int = field(default=1, metadata=Positive)  # torch threads per worker on a CPU
     loader_threads: int = field(default=1, metadata=NotNegative)
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
+    photometric_on: Literal["auto", "cpu", "device"] = "auto"  # where colours are distorted; auto: the device if no CPU
     max_quarantined: float = field(default=0.0, metadata={"minimum": 0.0})  # share of damaged records; 0: stop at one
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)

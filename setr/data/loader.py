@@ -12,7 +12,7 @@ import itertools
 from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -20,9 +20,11 @@ import torch
 
 from setr.data.own_transform import apply_transform, load_transform
 from setr.data.philox import ORDER_STREAM, words
+from setr.data.photometric import Distortion
+from setr.data.photometric_batch import BatchDistortion
 from setr.data.shards import Record, Shards
 from setr.data.transform_processes import Part, TransformProcesses
-from setr.data.transforms import Augmentation, augment
+from setr.data.transforms import Augmentation, Draw, augment, draw, resized_size
 from setr.errors import InputError, IntegrityError, SetrError
 
 
@@ -36,6 +38,7 @@ class Batch:
     images: torch.Tensor  # uint8 (b, H, W, 3), RGB
     labels: torch.Tensor  # uint8 (b, H, W), train ids and ignore_index
     damaged: np.ndarray | None = None  # int64 (b,), the record whose place a sample took; -1: its own
+    distortion: BatchDistortion | None = None  # left to do on the device, with `distort_batch`
 
 
 def sample_order(*, seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -79,6 +82,7 @@ class Loader:
         pin_memory: bool | None = None,
         replace_damaged: bool = False,
         transform: str = "",
+        distort_later: bool = False,
     ) -> None:
         """`batch_size` is global: over all ranks. `threads` 0 loads when asked; `prefetch` counts batches ahead.
 
@@ -87,6 +91,7 @@ class Loader:
         `replace_damaged`: the next sound record stands in for one that fails its checks, and the batch says which; else
         the first one ends the iteration with its IntegrityError. `transform`: a function of the user's own as
         `setr.data.own_transform.transform_with_hash` names it, applied last; then `threads` are processes.
+        `distort_later`: photometric distortion is left to the device, unless a transform of the user's own follows.
         Raises InputError (E_CONFIG) when the global batch does not divide by the number of ranks.
         """
         if batch_size < 1 or batch_size % world_size or not 0 <= rank < world_size or threads < 0 or prefetch < 1:
@@ -105,6 +110,7 @@ class Loader:
         self.pin_memory = torch.cuda.is_available() if pin_memory is None else pin_memory
         self.replace_damaged = replace_damaged
         self.transform = transform
+        self.distort_later = distort_later and augmentation.photometric and not transform
 
     def __len__(self) -> int:
         return max(0, self.stop_step - self.start_step)
@@ -188,6 +194,7 @@ class _Buffers:
             self._images, self._labels = torch.from_numpy(self._pixels), torch.from_numpy(self._ids)
         self._copied: torch.cuda.Event | None = None
         self._keys = [""] * count
+        self._steps, self._extents = [Distortion()] * count, [(0, 0)] * count
         self._damaged = np.full(count, -1, dtype=np.int64)
         self._step = -1
 
@@ -216,6 +223,16 @@ class _Buffers:
                 record = self._record(slot)
                 sample = int(self._samples[slot])
                 self._keys[slot] = record.key
+                chosen = draw(
+                    loader.augmentation,
+                    seed=loader.seed,
+                    sample=sample,
+                    step=self._step,
+                    repeat=self._repeats[slot],
+                )
+                if loader.distort_later:
+                    self._leave_distortion(slot, record, chosen)
+                    chosen = replace(chosen, distortion=Distortion())
                 augment(
                     record.image,
                     record.label,
@@ -223,7 +240,7 @@ class _Buffers:
                     seed=loader.seed,
                     sample=sample,
                     step=self._step,
-                    repeat=self._repeats[slot],
+                    chosen=chosen,
                     out_image=self._pixels[slot],
                     out_label=self._ids[slot],
                 )
@@ -275,9 +292,23 @@ class _Buffers:
                     return record
             raise
 
+    def _leave_distortion(self, slot: int, record: Record, chosen: Draw) -> None:
+        augmentation = self._loader.augmentation
+        height, width = resized_size((record.label.shape[0], record.label.shape[1]), augmentation, chosen.ratio)
+        self._steps[slot] = chosen.distortion
+        self._extents[slot] = (min(augmentation.crop_size[0], height), min(augmentation.crop_size[1], width))
+
     def batch(self) -> Batch:
         return Batch(
-            self._step, self._samples, tuple(self._keys), self._images, self._labels, damaged=self._damaged.copy()
+            self._step,
+            self._samples,
+            tuple(self._keys),
+            self._images,
+            self._labels,
+            damaged=self._damaged.copy(),
+            distortion=BatchDistortion(tuple(self._steps), tuple(self._extents))
+            if self._loader.distort_later
+            else None,
         )
 
     def release(self) -> None:

@@ -65,6 +65,7 @@ class Settings:
     keep_last: int = 2  # checkpoints, and the best
     background_save: bool = True
     allow_drift: bool = False
+    photometric_on: str = "auto"  # cpu: the loader's threads | device: the whole batch | auto: the device, unless a CPU
     max_quarantined: float = 0.0  # share of the records that may turn out damaged; 0: the first one ends the training
     limits: Limits = field(default_factory=Limits)
 
@@ -174,6 +175,7 @@ class Attempt:
             photometric=recipe.photometric,
             ignore_index=self.shards.manifest.ignore_index,
         )
+        where = self.settings.photometric_on
         loader = Loader(
             self.shards,
             augmentation,
@@ -186,6 +188,7 @@ class Attempt:
             stop_step=recipe.iterations,
             replace_damaged=self.settings.max_quarantined > 0,
             transform=self.experiment.transform,
+            distort_later=where == "device" or (where == "auto" and torch.device(self.context.device).type != "cpu"),
         )
         iterator: Any = iter(loader)
         with closing(iterator):

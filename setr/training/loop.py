@@ -33,6 +33,7 @@ def train(
     should_stop: StopSource | None = None,
     allow_drift: bool = False,
     max_quarantined: float = 0.0,
+    photometric_on: str = "auto",
     limits: Limits | None = None,
 ) -> Outcome:
     """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
@@ -41,6 +42,7 @@ def train(
     the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
     ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps. Other
     records stand in for damaged ones up to a share of `max_quarantined`, and each is reported; 0: the first one raises.
+    `photometric_on` is where colours are distorted: cpu | device | auto (the device, unless it is a CPU).
 
     Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
     what a user can mend; EnvironmentFailure when the disk refuses.
@@ -53,6 +55,7 @@ def train(
         background_save=background_save,
         allow_drift=allow_drift,
         max_quarantined=max_quarantined,
+        photometric_on=photometric_on,
         limits=limits or Limits(),
     )
     with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from setr.data.loader import Batch
+from setr.data.photometric_batch import distort_batch
 from setr.data.transforms import normalise
 from setr.errors import InputError
 from setr.paper.recipes import Recipe
@@ -100,6 +101,8 @@ def train_step(
     recipe = training.recipe
     images = batch.images.to(context.device, non_blocking=True)
     labels = batch.labels.to(context.device, non_blocking=True)
+    if batch.distortion is not None:
+        images = distort_batch(images, batch.distortion)
     size = micro_batch or len(labels)
     parts = list(zip(images.split(size), labels.split(size), strict=True))
     divisor, scale = _divisor(labels, training, context, len(parts))

@@ -229,6 +229,14 @@ def test_a_damaged_record_ends_the_training_unless_a_share_is_allowed(tmp_path):
     assert len(events(tmp_path / "resumed", "quarantine")) == 1
 
 
+def test_colours_distorted_on_the_device_train_the_same(tmp_path):
+    options = {"iterations": 4, "evaluate_every": 4, "checkpoint_every": 4}
+    run(tmp_path / "cpu", **options)  # on a CPU the loader does it
+    run(tmp_path / "device", photometric_on="device", **options)
+    for step, (loss,) in losses(tmp_path / "cpu").items():
+        assert losses(tmp_path / "device")[step] == pytest.approx([loss], rel=0.01), step
+
+
 def test_too_many_damaged_records_end_the_training_on_every_rank(tmp_path):
     shards = TinyShards(damaged=(1, 3, 6))
     with pytest.raises(IntegrityError, match=r"E_QUARANTINE.*found [23] of 8, expected at most 12.50%"):
