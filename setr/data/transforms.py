@@ -108,10 +108,11 @@ def augment(
         np.copyto(image_part, pixels)
     distort(image_part, chosen.distortion)
 
-    for part in (out_image[rows:], out_image[:rows, columns:]):
-        part[...] = PAD_COLOR
-    for part in (out_label[rows:], out_label[:rows, columns:]):
-        part[...] = augmentation.ignore_index
+    if (rows, columns) != (height, width):
+        for part in (out_image[rows:], out_image[:rows, columns:]):
+            part[...] = PAD_COLOR
+        for part in (out_label[rows:], out_label[:rows, columns:]):
+            part[...] = augmentation.ignore_index
     return out_image, out_label
 
 
