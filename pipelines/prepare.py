@@ -5,6 +5,7 @@ With --check nothing is written but the report: counts, sizes, label values, dam
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -81,7 +82,7 @@ def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
             found=data.name,
             remedy="add data.name=<name>; shards go to data/shards/<name>",
         )
-    dataset, root = configured_dataset(data)
+    dataset, root = configured_dataset(replace(data, root=str(resolve(data.root))))
     return dataset, resolve(str(root))
 
 

@@ -39,6 +39,9 @@ class DataConfig:
     images: str = ""  # own data set: folder of images (name is then free)
     labels: str = ""  # own data set: folder of label PNGs
     classes: tuple[str, ...] = ()  # own data set: class names in label order
+    label_suffix: str = ".png"  # own data set: what follows the image's name in the label's, such as _mask.png
+    zero_ignored: bool = False  # own data set: label 0 means unlabelled, and class names start at 1
+    palette: tuple[tuple[int, int, int], ...] = ()  # own data set: RGB of each class; labels may then be RGB pictures
     transform: str = ""  # package.module:function of one's own on augmented samples (setr/data/own_transform.py)
 
 
