@@ -32,7 +32,7 @@ class _Positioned(threading.local):
 
     def __init__(self) -> None:
         self._philox = np.random.Philox(key=0)
-        self._state: dict[str, Any] = dict(self._philox.state)  # nothing buffered
+        self._state: Any = dict(self._philox.state)  # nothing buffered
         self._key, self._counter = np.zeros(2, np.uint64), np.zeros(4, np.uint64)
         self._state["state"] = {"key": self._key, "counter": self._counter}
 
