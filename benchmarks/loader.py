@@ -1,6 +1,6 @@
 """Our loader against the others: CPU time per sample, all in one run on the same images.
 
-    python -m benchmarks.loader [--camvid FOLDER] [--size mid|own] [--rounds 5] [--ray]
+    python -m benchmarks.loader [--camvid FOLDER] [--size mid|own] [--rounds 5] [--ray] [--mutants 1000]
 
 The work: CamVid enlarged to 1024x512 with sensor-like noise (or at its own 480x360), crop 384, scale 0.5 to 2, flip, in
 uint8 batches of 8, by two threads (ours) or two processes (the others). One round runs every loader once, in turns; the
@@ -27,9 +27,9 @@ import numpy as np
 import torch
 
 from benchmarks import loader_peers as peers
+from benchmarks.loader_facts import facts
 from benchmarks.loader_peers import Work
 from setr.data.camvid import CAMVID
-from setr.data.images import decode_image
 from setr.data.loader import Loader
 from setr.data.samples import Sample
 from setr.data.shards import open_shards, write_shards
@@ -62,17 +62,22 @@ def main() -> None:
     parser.add_argument("--size", choices=("mid", "own"), default="mid", help="1024x512, or CamVid's 480x360")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--batches", type=int, default=40, help="batches per loader and round")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=5, help="0: only what needs no peer")
+    parser.add_argument(
+        "--mutants", type=int, default=0, help="damaged copies of a data set to read; 1000 take a minute"
+    )
     parser.add_argument("--ray", action="store_true", help="Ray Data too; it starts a local cluster")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory(prefix="loader-benchmark-") as folder:
         work = prepare(arguments, Path(folder))
-        loaders = available(work, ray=arguments.ray)
-        cost = measure(loaders, work, rounds=arguments.rounds, batches=arguments.batches)
-        missed = report(cost)
-        build(work)
+        missed = []
+        if arguments.rounds:
+            loaders = available(work, ray=arguments.ray)
+            cost = measure(loaders, work, rounds=arguments.rounds, batches=arguments.batches)
+            missed = report(cost)
+        missed += report_facts(work, mutants=arguments.mutants)
     sys.exit(1 if missed else 0)
 
 
@@ -221,21 +226,15 @@ def report(cost: dict[str, list[tuple[float, float]]]) -> list[str]:
     return missed
 
 
-def build(work: Work) -> None:
-    """Print how fast shards are built, against decoding every file once on as many processes."""
-    samples = [Sample(i.stem, i, label) for i, label in zip(work.images, work.labels, strict=True)]
-    began = time.process_time()
-    for sample in samples[:50]:
-        decode_image(sample.image.read_bytes(), sample.image)  # type: ignore[union-attr]
-    decode_limit = 50 / (time.process_time() - began) * work.processes
-    rates = []
-    for number in range(2):
-        began = time.perf_counter()
-        write_shards(
-            samples, CAMVID, work.folder / f"build-{number}", split="train", rows_per_shard=16, workers=work.processes
-        )
-        rates.append(len(samples) / (time.perf_counter() - began))
-    print(f"\nbuild: {max(rates):.0f} images/s with start of processes; decode limit {decode_limit:.0f} images/s")
+def report_facts(work: Work, *, mutants: int) -> list[str]:
+    """Print the rows that need no peer as Markdown, as they are found; returns the aims that were missed."""
+    print("\n| what | found | aim |\n|---|---|---|")
+    missed = []
+    for fact in facts(work, mutants=mutants):
+        print(f"| {fact.what} | {fact.found} | {fact.aim} |", flush=True)
+        missed += [] if fact.met else [fact.what]
+    print(f"\nmissed: {', '.join(missed) or 'none'}")
+    return missed
 
 
 if __name__ == "__main__":

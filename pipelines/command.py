@@ -42,6 +42,11 @@ def resolve(path: str) -> Path:
     return (home() / Path(path).expanduser()).absolute()
 
 
+def resolve_location(location: str) -> str:
+    """Returns an absolute path below home() for a path, and a URI (s3://bucket/prefix) as it is."""
+    return location if "://" in location else str(resolve(location))
+
+
 def run_command(
     description: str,
     section: str,

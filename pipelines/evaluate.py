@@ -20,13 +20,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.command import resolve, run_command, write_json
+from pipelines.command import resolve, resolve_location, run_command, write_json
 from pipelines.experiment import let_first_rank_speak, score_record
 from pipelines.import_checkpoint import describe, receipt_table
 from pipelines.lineage import origin
 from pipelines.subject import Subject, choose_protocols, open_checkpoint, require_same_classes
 from setr.config import Config
-from setr.data.shards import Shards, open_shards
+from setr.data.locations import below, open_location
+from setr.data.shards import Shards
 from setr.errors import EnvironmentFailure, InputError
 from setr.evaluation.evaluate import evaluate
 from setr.evaluation.inference import autocast
@@ -45,7 +46,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         raise InputError("E_CONFIG", "no checkpoint is named", expected="checkpoint=<step folder or file>")
     split = settings.split or ("test" if arguments.submission else "val")
     with distributed_context() as context:
-        shards = open_shards(resolve(config.data.shards) / config.data.name / split)
+        location = below(resolve_location(config.data.shards), config.data.name, split)
+        shards = open_location(location, local_copy=config.data.local_copy)
         subject = open_checkpoint(settings)
         require_same_classes(subject, shards)
         protocols = choose_protocols(config, subject, shards)

@@ -17,7 +17,8 @@ import torch
 
 from pipelines.command import write_json
 from pipelines.proof import remember
-from setr.data.shards import Shards, open_shards
+from setr.data.locations import open_location
+from setr.data.shards import Shards
 from setr.errors import SetrError
 from setr.evaluation.calibration import expected_calibration_error
 from setr.evaluation.evaluate import Evaluation, evaluate
@@ -94,7 +95,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
     if str(context.device) == "cpu":
         torch.set_num_threads(job["threads"])
     cv2.setNumThreads(1)
-    shards = {split: open_shards(Path(path)) for split, path in job["shards"].items()}
+    shards = {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
     protocols = [Protocol(**record) for record in job["protocols"]]
     model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
 
@@ -127,6 +128,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         allow_drift=job.get("allow_drift", False),
         execution=Execution(**job["execution"]),
         limits=Limits(**job["watchdog"]),
+        max_quarantined=job["max_quarantined"],
+        photometric_on=job["photometric_on"],
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
     scored_on = shards["val"].manifest_hash
@@ -150,6 +153,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "gflops": gflops_of(experiment, model.num_classes),
                 "seconds": outcome.seconds,
+                "quarantined": list(outcome.quarantined),
             },
         )
         remember(folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written

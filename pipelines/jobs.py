@@ -11,12 +11,14 @@ from typing import Any
 
 import torch
 
-from pipelines.command import resolve
+from pipelines.command import resolve, resolve_location
 from pipelines.experiment import EVENTS, SCORES, is_scored
 from pipelines.lineage import origin
 from pipelines.proof import proven
 from setr.config import Config, build
-from setr.data.manifest import MANIFEST_NAME, read_manifest
+from setr.data.locations import below, is_uri, manifest_at
+from setr.data.manifest import MANIFEST_NAME
+from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError, SetrError
 from setr.models.pretrained_files import stored_file
 from setr.models.segmenter import VARIANTS
@@ -76,11 +78,12 @@ class Planned:
     def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
         training = config.training
-        shards = resolve(config.data.shards) / self.experiment.dataset
+        shards = resolve_location(config.data.shards)
         return {
             "experiment": self.experiment.as_dict(),
             "folder": str(self.folder),
-            "shards": {split: str(shards / split) for split in ("train", "val")},
+            "shards": {split: below(shards, self.experiment.dataset, split) for split in ("train", "val")},
+            "local_copy": config.data.local_copy,
             "weights": [str(path) for path in self.weights],
             "protocols": [json.loads(json.dumps(dataclasses.asdict(protocol))) for protocol in self.protocols],
             "threads": training.threads,
@@ -90,6 +93,8 @@ class Planned:
             "keep_checkpoints": training.keep_checkpoints,
             "execution": {field.name: getattr(training, field.name) for field in dataclasses.fields(Execution)},
             "watchdog": dataclasses.asdict(training.watchdog),
+            "max_quarantined": training.max_quarantined,
+            "photometric_on": training.photometric_on,
             "stop_file": str(stop_file),
             "allow_drift": allow_drift,
             "cells": list(self.cells),
@@ -246,7 +251,7 @@ def _own_experiment(config: Config) -> Planned:
         name: quarter for name in ("evaluate_every", "checkpoint_every") if name not in training.recipe
     }
     recipe = dataclasses.replace(recipe, **unset)
-    manifest, _ = read_manifest(resolve(data.shards) / data.name / "train")
+    manifest, _ = manifest_at(below(resolve_location(data.shards), data.name, "train"))
     height, width = recipe.crop_size
     protocol = Protocol(
         name="ss",
@@ -303,9 +308,9 @@ def describe(
     missing: list[str] = []
     manifest = validation = ""
     weights: tuple[Path, ...] = ()
-    shards = resolve(config.data.shards) / dataset
+    shards = below(resolve_location(config.data.shards), dataset)
     try:
-        manifest, validation = manifest_hash(shards / "train"), manifest_hash(shards / "val")
+        manifest, validation = manifest_hash(below(shards, "train")), manifest_hash(below(shards, "val"))
     except InputError:
         if not lenient:
             raise
@@ -326,6 +331,7 @@ def describe(
         manifest=manifest,
         weights="+".join(weights_hash(path) for path in weights),
         code=code_hash(DECIDING_MODULES),
+        transform=transform_with_hash(config.data.transform),
     )
     folder = resolve(config.storage.checkpoints) / experiment.identity
     planned = Planned(experiment, cell_keys, protocols, folder, weights, "to do", 0, validation, tuple(missing))
@@ -335,16 +341,16 @@ def describe(
     return dataclasses.replace(planned, state=state, step=step)
 
 
-def manifest_hash(folder: Path) -> str:
-    """Returns the SHA-256 of a split's manifest; one that did not change is not read again."""
-    path = folder / MANIFEST_NAME
-    stamp = path.stat().st_mtime_ns if path.is_file() else 0
-    return _manifest_hash(folder, stamp)
+def manifest_hash(location: str) -> str:
+    """Returns the SHA-256 of a split's manifest; one on this machine that did not change is not read again."""
+    path = Path(location, MANIFEST_NAME)
+    stamp = path.stat().st_mtime_ns if not is_uri(location) and path.is_file() else 0
+    return _manifest_hash(location, stamp)
 
 
 @functools.lru_cache(maxsize=64)
-def _manifest_hash(folder: Path, _: int) -> str:
-    return read_manifest(folder)[1]
+def _manifest_hash(location: str, _: int) -> str:
+    return manifest_at(location)[1]
 
 
 def weights_hash(path: Path) -> str:

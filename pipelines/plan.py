@@ -7,18 +7,17 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.command import resolve
+from pipelines.command import resolve, resolve_location
 from pipelines.jobs import Planned, workers_of
 from pipelines.measured import measurements
 from pipelines.progress import clock, weekday
 from setr.config import Config, SimulateConfig
-from setr.data.manifest import read_manifest
+from setr.data.locations import below, manifest_at
 from setr.errors import InputError
 from setr.planning.plan import Estimate, Ways, estimate, modelled_seconds, remedies
 from setr.planning.schedule import Piece, list_schedule, longest_first, table_ends
@@ -136,13 +135,13 @@ def tables_of(entry: Planned) -> tuple[int, ...]:
 
 def validation_images(config: Config, dataset: str) -> int:
     """Returns how many images validate: of the prepared shards, else of the data set as published."""
-    return _rows(str(resolve(config.data.shards) / dataset / "val")) or VALIDATION_IMAGES.get(dataset, 500)
+    return _rows(below(resolve_location(config.data.shards), dataset, "val")) or VALIDATION_IMAGES.get(dataset, 500)
 
 
 @functools.lru_cache(maxsize=64)
-def _rows(folder: str) -> int:
+def _rows(location: str) -> int:
     try:
-        return read_manifest(Path(folder))[0].rows
+        return manifest_at(location)[0].rows
     except InputError:
         return 0
 

@@ -23,10 +23,11 @@ from pipelines.command import check_writable, write_json
 from setr.data.datasets import DATASETS, find_dataset
 from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest
+from setr.data.preview import colorize
 from setr.data.samples import Color, voc_color
 from setr.errors import EnvironmentFailure, InputError, SetrError
 from setr.evaluation.inference import autocast, predict
-from setr.evaluation.qualitative import colourise, legend, overlay
+from setr.evaluation.qualitative import legend, overlay
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.weights import import_checkpoint
 from setr.paper.choices import DATASETS as PAPER_DATASETS
@@ -183,7 +184,7 @@ def predict_images(opened: Opened, source: Path, out: Path, *, opacity: float) -
             continue
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         write_image(out / f"{name}_ids.png", classes)
-        write_image(out / f"{name}_colours.png", colourise(classes, opened.palette))
+        write_image(out / f"{name}_colours.png", colorize(classes, opened.palette))
         write_image(out / f"{name}_overlay.png", overlay(image, classes, opened.palette, opacity=opacity))
     return failed
 
@@ -203,7 +204,7 @@ def predict_video(opened: Opened, source: Path, out: Path, *, opacity: float) ->
             classes = predict(opened.model, image, opened.protocol)
             write_image(ids / f"{frames - 1:06d}.png", classes)
             pictures = {
-                "colours": colourise(classes, opened.palette),
+                "colours": colorize(classes, opened.palette),
                 "overlay": overlay(image, classes, opened.palette, opacity=opacity),
             }
             for kind, picture in pictures.items():

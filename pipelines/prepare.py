@@ -5,6 +5,7 @@ With --check nothing is written but the report: counts, sizes, label values, dam
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -14,6 +15,7 @@ from pipelines.command import check_writable, resolve, run_command, write_json
 from setr.config import Config, DataConfig
 from setr.data.datasets import DATASETS, configured_dataset
 from setr.data.doctor import check, report_lines
+from setr.data.locations import is_uri, shown
 from setr.data.preview import preview_sheet
 from setr.data.samples import Dataset
 from setr.data.shards import write_shards
@@ -40,6 +42,14 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
 def write_all_shards(config: Config) -> None:
     """Writes the shards of every split that the `data` section names."""
     dataset, root = dataset_of(config.data)
+    if is_uri(config.data.shards):
+        raise InputError(
+            "E_CONFIG",
+            "shards are written to a folder",
+            where="data.shards",
+            found=shown(config.data.shards),
+            remedy="prepare into a folder, then copy it there, each manifest.json after its shards",
+        )
     for split in config.data.splits:
         folder = resolve(config.data.shards) / config.data.name / split
         samples = dataset.list_samples(root, split)
@@ -72,7 +82,7 @@ def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
             found=data.name,
             remedy="add data.name=<name>; shards go to data/shards/<name>",
         )
-    dataset, root = configured_dataset(data)
+    dataset, root = configured_dataset(replace(data, root=str(resolve(data.root))))
     return dataset, resolve(str(root))
 
 

@@ -10,7 +10,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from pipelines.command import PROJECT, resolve, run_command
+from pipelines.command import PROJECT, resolve, resolve_location, run_command
 from pipelines.tracking import RECORD_ARTIFACT, Tracker, open_tracker, redact, tracking_uri
 from setr.config import Config
 from setr.errors import EnvironmentFailure, InputError
@@ -123,11 +123,13 @@ def print_chain(config: Config, words: list[str], results: list[Result], again: 
     if again:
         # Imported here: the report itself needs no torch.
         from pipelines.jobs import weight_files
+        from setr.data.locations import below, local_folder
 
         for chain in chains:
             if chain.result is None:
                 continue
-            shards = resolve(config.data.shards) / str(chain.result.of("dataset")) / "train"
+            location = below(resolve_location(config.data.shards), str(chain.result.of("dataset")), "train")
+            shards = local_folder(location, config.data.local_copy)
             weights = weight_files(chain.result.of("variant"), chain.result.of("scale"), resolve(config.weights.folder))
             for link in verify(chain.result, shards=shards, weights=weights):
                 print(f"verify {link.name}: {link.broken or 'ok'}")

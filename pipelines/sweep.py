@@ -28,6 +28,7 @@ from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.scenes import draw_scenes
 from pipelines.weights import make_weights
 from setr.config import Config, DataConfig, SimulateConfig
+from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
 from setr.models.counting import paper_parameter_count
@@ -81,7 +82,8 @@ def make_missing_inputs(config: Config) -> None:
     `dvc repro` has made them before; a job on a cluster starts with nothing but the code.
     """
     shards = resolve(config.data.shards) / DATASET
-    if not all((shards / split / MANIFEST_NAME).is_file() for split in ("train", "val")):
+    here = not is_uri(config.data.shards)  # what lies elsewhere is not made from here
+    if here and not all((shards / split / MANIFEST_NAME).is_file() for split in ("train", "val")):
         root = resolve(config.datasets.get(DATASET, DataConfig.root))
         if not root.exists():
             draw_scenes(config)

@@ -30,7 +30,8 @@ class DataConfig:
 
     name: str = "scenes"
     root: str = "data/raw/scenes"  # folder of the data set as published
-    shards: str = "data/shards"  # shards go to <shards>/<name>/<split>/
+    shards: str = "data/shards"  # shards go to <shards>/<name>/<split>/; read also from s3://, gs:// and file:// URIs
+    local_copy: str = ""  # folder on each node's own disk: shards are copied there once, verified; empty: read in place
     splits: tuple[str, ...] = ("train", "val")
     storage: Literal["raw", "encoded"] = "raw"  # raw pixels (windows are read without decoding) or the original bytes
     rows_per_shard: int = field(default=64, metadata=Positive)  # images in one Arrow file
@@ -38,6 +39,10 @@ class DataConfig:
     images: str = ""  # own data set: folder of images (name is then free)
     labels: str = ""  # own data set: folder of label PNGs
     classes: tuple[str, ...] = ()  # own data set: class names in label order
+    label_suffix: str = ".png"  # own data set: what follows the image's name in the label's, such as _mask.png
+    zero_ignored: bool = False  # own data set: label 0 means unlabelled, and class names start at 1
+    palette: tuple[tuple[int, int, int], ...] = ()  # own data set: RGB of each class; labels may then be RGB pictures
+    transform: str = ""  # package.module:function of one's own on augmented samples (setr/data/own_transform.py)
 
 
 @dataclass(frozen=True)
@@ -105,6 +110,8 @@ class TrainingConfig:
     threads: int = field(default=1, metadata=Positive)  # torch threads per worker on a CPU
     loader_threads: int = field(default=1, metadata=NotNegative)
     micro_batch: int = field(default=0, metadata=NotNegative)  # images per forward on one worker; 0: the whole share
+    photometric_on: Literal["auto", "cpu", "device"] = "auto"  # where colours are distorted; auto: the device if no CPU
+    max_quarantined: float = field(default=0.0, metadata={"minimum": 0.0})  # share of damaged records; 0: stop at one
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
     # Speed and memory; null and auto follow the device (setr/training/execution.py). Only `precision` decides results.

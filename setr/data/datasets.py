@@ -1,6 +1,7 @@
 """The data sets by name, and the one that the settings ask for."""
 
 import difflib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from setr.data.folder import FolderSettings, folder_dataset
 from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
 from setr.data.samples import Dataset
 from setr.errors import InputError
+
+CLASSES_FILE = "classes.txt"  # beside images/ and labels/: a data set of one's own that needs no more settings
 
 # The built-in street scenes are written in Cityscapes' layout and label ids, and read by its reader.
 _SCENES = replace(CITYSCAPES, name="scenes", splits={"train": None, "val": None})
@@ -35,10 +38,21 @@ DATASETS: dict[str, Dataset] = {
 def configured_dataset(data: DataConfig) -> tuple[Dataset, Path]:
     """Returns the data set that the settings name, with its root; with `data.images` set, a data set of one's own.
 
-    The paths of one's own data are relative to the working folder. Raises E_DATASET, E_CLASSES.
+    So is a root with images/, labels/ and classes.txt, under a name that is not built in. The paths of one's own data
+    are relative to the working folder. Raises E_DATASET, E_CLASSES, E_PALETTE.
     """
+    root = Path(data.root)
     if not data.images and not data.labels:
-        return find_dataset(data.name), Path(data.root)
+        if data.name not in DATASETS and (root / CLASSES_FILE).is_file():
+            return _own(data.name, data, "images", "labels", data.classes or (str(root / CLASSES_FILE),)), root
+        if own := [name for name in ("palette", "zero_ignored") if getattr(data, name)]:
+            raise InputError(
+                "E_DATASET",
+                "a setting for data sets of one's own",
+                where=f"data.{own[0]}",
+                found=f"data.name={data.name} without data.images and data.labels",
+            )
+        return find_dataset(data.name), root
     if not data.images or not data.labels:
         raise InputError(
             "E_DATASET",
@@ -47,7 +61,17 @@ def configured_dataset(data: DataConfig) -> tuple[Dataset, Path]:
             found=f"data.images={data.images!r} data.labels={data.labels!r}",
         )
     name = "folder" if data.name in DATASETS else data.name
-    return folder_dataset(name, FolderSettings(data.images, data.labels), data.classes), Path()
+    return _own(name, data, data.images, data.labels, data.classes), Path()
+
+
+def _own(name: str, data: DataConfig, images: str, labels: str, classes: Sequence[str]) -> Dataset:
+    return folder_dataset(
+        name,
+        FolderSettings(images, labels, label_suffix=data.label_suffix),
+        classes,
+        palette=data.palette,
+        zero_ignored=data.zero_ignored,
+    )
 
 
 def find_dataset(name: str) -> Dataset:
@@ -63,5 +87,6 @@ def find_dataset(name: str) -> Dataset:
         expected=", ".join(DATASETS),
         remedy=f"did you mean {near[0]}?"
         if near
-        else "for images of your own set data.images, data.labels and data.classes",
+        else "for images of your own set data.images, data.labels and data.classes, or put images/, labels/ and "
+        "classes.txt into data.root",
     )

@@ -34,9 +34,10 @@ def folder_dataset(
 ) -> Dataset:
     """Returns the data set of a folder; `classes` are names in label order, or one text file with a name per line.
 
-    Splits are `train` and `val`: sub-folders `images/train` where they exist, else list files `train.txt` beside the
-    image folder, else a fixed share of the keys by their hash (an image stays in its split when others are added).
-    With `zero_ignored` label 0 means unlabelled and class names start at 1. With a palette, labels may be RGB pictures.
+    Splits are `train` and `val`: sub-folders `images/train` where they exist, else list files `train.txt`, `val.txt`
+    beside the image folder (one alone leaves the rest to the other), else a fixed share of the keys by their hash (an
+    image stays in its split when others are added). With `zero_ignored` label 0 means unlabelled and class names start
+    at 1. With a palette, labels may be RGB pictures.
     """
     names = _class_names(classes)
     count = len(names)
@@ -80,9 +81,8 @@ def scan(root: Path, split: str, *, settings: FolderSettings) -> Listing:
         raise InputError("E_DATA_EMPTY", "no label found", where=labels_root, expected=f"*{settings.label_suffix}")
     if any(key.startswith(("train/", "val/")) for key in images):
         images, labels = _below(images, split), _below(labels, split)
-    elif (listed := _listed(images_root, split)) is not None:
-        _require_listed(listed, images, where=images_root)
-        images = {key: images[key] for key in listed}
+    elif lists := _lists(images_root, images):
+        images = {key: images[key] for key in _listed_or_rest(lists, split, images)}
         labels = {key: source for key, source in labels.items() if key in images}
     else:
         # Labels without an image go with the hash of their own key, so that they are still reported.
@@ -106,6 +106,31 @@ def _keyed_files(root: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Sourc
 
 def _below(files: Mapping[str, Source], split: str) -> dict[str, Source]:
     return {key: source for key, source in files.items() if key.startswith(f"{split}/")}
+
+
+def _lists(images_root: Path, images: Mapping[str, Source]) -> dict[str, list[str]]:
+    """Returns the keys of each split that has a list file; raises E_PAIR_MISSING, E_SPLIT_LEAK for keys in both."""
+    lists = {name: listed for name in ("train", "val") if (listed := _listed(images_root, name)) is not None}
+    for listed in lists.values():
+        _require_listed(listed, images, where=images_root)
+    both = sorted(set(lists.get("train", ())) & set(lists.get("val", ())))
+    if both:
+        raise InputError(
+            "E_SPLIT_LEAK",
+            "an image is in train.txt and in val.txt",
+            where=images_root.parent,
+            found=f"{len(both)} such as {both[0]!r}",
+            remedy="leave each in one of them",
+        )
+    return lists
+
+
+def _listed_or_rest(lists: Mapping[str, list[str]], split: str, images: Mapping[str, Source]) -> list[str]:
+    """Returns the keys of a split: those of its list file, or what the other split's leaves over."""
+    if split in lists:
+        return lists[split]
+    (taken,) = lists.values()
+    return sorted(images.keys() - set(taken))
 
 
 def _listed(images: Path, split: str) -> list[str] | None:

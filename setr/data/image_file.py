@@ -66,7 +66,7 @@ def read_header(data: bytes, where: object) -> Header:
 
 
 def check_bytes(data: bytes, header: Header, where: object) -> None:
-    """Raise E_IMAGE_CRC, E_IMAGE_DECODE, W_IMAGE_TAIL or E_EXIF_ORIENTATION unless the file is whole and upright."""
+    """Raise E_IMAGE_CRC, E_IMAGE_DECODE, E_IMAGE_TAIL or E_EXIF_ORIENTATION unless the file is whole and upright."""
     exif = None
     if header.format == "PNG":
         for kind, content in _png_chunks(data, where):
@@ -224,5 +224,5 @@ def _png_data_bytes(header: Header) -> int:
 
 def _tail(data: bytes, where: object, what: str) -> InputError:
     return InputError(
-        "W_IMAGE_TAIL", what, where=where, found=f"{len(data)} bytes", remedy="copy the file again from its source"
+        "E_IMAGE_TAIL", what, where=where, found=f"{len(data)} bytes", remedy="copy the file again from its source"
     )

@@ -90,6 +90,11 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
             remedy=f"run python pipelines/prepare.py data.name={path.parent.parent.name} data.root=<its folder>; "
             "a build that was cut off continues",
         ) from error
+    return parse_manifest(data, path)
+
+
+def parse_manifest(data: bytes, path: Path | str) -> tuple[Manifest, str]:
+    """Returns the manifest in a file's bytes and their SHA-256, in hex; raises IntegrityError (E_MANIFEST)."""
     try:
         record = loads_signed(data)
     except ValueError as error:
@@ -107,7 +112,7 @@ def read_manifest(folder: Path) -> tuple[Manifest, str]:
     return _parse(record, path), hashlib.sha256(data).hexdigest()
 
 
-def _parse(record: dict[str, Any], path: Path) -> Manifest:
+def _parse(record: dict[str, Any], path: Path | str) -> Manifest:
     """Returns the record as a Manifest; every field of the right type, file names plain, counts consistent."""
     _require_fields(record, Manifest, path)
     shards: list[ShardEntry] = []
@@ -158,7 +163,7 @@ _SCALARS: dict[str, type] = {
 }
 
 
-def _require_fields(record: dict[str, Any], kind: type, path: Path) -> None:
+def _require_fields(record: dict[str, Any], kind: type, path: Path | str) -> None:
     expected = _field_names(kind)
     if record.keys() != expected:
         raise _damaged(path, f"missing or unknown fields: {', '.join(sorted(set(record) ^ expected))}")
@@ -169,14 +174,14 @@ def _field_names(kind: type) -> frozenset[str]:
     return frozenset(field.name for field in fields(kind))
 
 
-def _list_of(record: dict[str, Any], name: str, kind: type, path: Path) -> list[Any]:
+def _list_of(record: dict[str, Any], name: str, kind: type, path: Path | str) -> list[Any]:
     values = record[name]
     if not isinstance(values, list) or any(type(value) is not kind for value in values):
         raise _damaged(path, f"{name} must be a list of {kind.__name__}")
     return values
 
 
-def _damaged(path: Path, found: str) -> IntegrityError:
+def _damaged(path: Path | str, found: str) -> IntegrityError:
     return IntegrityError(
         "E_MANIFEST", "the manifest is not as written", where=path, found=found, remedy="prepare the data again"
     )

@@ -9,6 +9,8 @@ from setr.data.images import read_sample
 from setr.data.samples import Dataset, Sample
 from setr.errors import SetrError
 
+Palette = Sequence[Sequence[int]]  # red, green, blue of each class
+
 _MARGIN = 8  # pixels
 _TEXT = 13  # pixels
 _BACKGROUND = (255, 255, 255)
@@ -41,10 +43,10 @@ def preview_sheet(samples: Sequence[Sample], dataset: Dataset, *, rows: int = 4,
     return np.asarray(_stack(strips))
 
 
-def colorize(label: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Returns a label (H, W) of train ids as uint8 (H, W, 3) in the data set's colours; ignored pixels are black."""
+def colorize(label: np.ndarray, palette: Palette) -> np.ndarray:
+    """Returns a uint8 label (H, W) as uint8 (H, W, 3) in its classes' colours; values without one (255) are black."""
     table = np.zeros((256, 3), dtype=np.uint8)
-    table[: dataset.num_classes] = dataset.palette
+    table[: len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)
     return table[label]
 
 
@@ -55,7 +57,7 @@ def _strip(key: str, image: np.ndarray, label: np.ndarray | None, dataset: Datas
     ImageDraw.Draw(strip).text((0, 0), key, fill=_INK, font=_font())
     tiles = [Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)]
     if label is not None:
-        colors = Image.fromarray(colorize(label, dataset)).resize((width, height), Image.Resampling.NEAREST)
+        colors = Image.fromarray(colorize(label, dataset.palette)).resize((width, height), Image.Resampling.NEAREST)
         known = Image.fromarray(np.where(label == dataset.ignore_index, 0, 140).astype(np.uint8))
         overlay = tiles[0].copy()
         overlay.paste(colors, mask=known.resize((width, height), Image.Resampling.NEAREST))

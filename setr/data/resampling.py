@@ -77,19 +77,18 @@ def _align(start: int, length: int, source: int, target: int) -> _Aligned | None
     scale = source / target
     # When enlarging, the first pixels of a cut would blend with a neighbour that was cut away: drop them.
     guard = math.ceil(0.5 / scale) if scale < 1 else 0
-    candidates = np.arange(start - guard, max(start - MARGIN, 0) - 1, -1)
-    if start - MARGIN <= 0 and (candidates.size == 0 or candidates[-1] != 0):
-        candidates = np.append(candidates, 0)  # the image's own edge needs no guard
-    positions = candidates * scale
-    near = np.abs(positions - np.rint(positions)) <= PHASE_TOLERANCE
-    chosen = int(near.argmax()) if near.size else 0
-    if not near.size or not near[chosen]:
-        return None
-    begin = int(candidates[chosen])
-    first = round(float(positions[chosen]))
+    begin = start - guard
+    lowest = max(start - MARGIN, 0)
+    while begin >= lowest and abs(begin * scale - round(begin * scale)) > PHASE_TOLERANCE:
+        begin -= 1
+    if begin < lowest:
+        if lowest:
+            return None
+        begin = 0  # the image's own edge needs no guard
+    first = round(begin * scale)
     margin = start - begin
     # Pixel j of the cut belongs at (begin + j + 0.5) * scale - 0.5, and is taken at first + (j + 0.5) * adjusted - 0.5.
-    adjusted = scale - (first - float(positions[chosen])) / (margin + length / 2)
+    adjusted = scale - (first - begin * scale) / (margin + length / 2)
     last = min(source, math.ceil((start + length) * scale) + 3)
     if (last - first) / adjusted < margin + length - 0.49:  # rounds to too few pixels
         return None

@@ -7,8 +7,6 @@ import hashlib
 import multiprocessing
 import os
 import re
-import signal
-import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +17,7 @@ import cv2
 import numpy as np
 
 from setr.data.atomic import TEMPORARY_SUFFIX, make_folder, storage_failure, sync_folder
-from setr.data.images import check_same_size, read_label, source_hash
+from setr.data.images import check_same_size, hash_sources, parse_raw_label, source_hash, to_train_ids
 from setr.data.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
@@ -37,6 +35,7 @@ from setr.data.shard_file import StoredRow, write_shard
 from setr.data.shard_index import ShardIndex, file_sha256, index_path, read_index
 from setr.data.signed_json import dumps_signed
 from setr.data.sources import read_bytes
+from setr.data.worker_process import begin_worker
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
 
 Progress = Callable[[int, int], None]
@@ -174,7 +173,7 @@ def _results(jobs: Sequence[_Job], workers: int) -> Generator[tuple[int, ShardIn
         yield from ((number, _run(job)) for number, job in enumerate(jobs))
         return
     pool = concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=multiprocessing.get_context("spawn"), initializer=_start_worker
+        workers, mp_context=multiprocessing.get_context("spawn"), initializer=begin_worker
     )
     try:
         futures = {pool.submit(_run, job): number for number, job in enumerate(jobs)}
@@ -189,20 +188,6 @@ def _results(jobs: Sequence[_Job], workers: int) -> Generator[tuple[int, ShardIn
         ) from error
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Let the parent alone answer Ctrl-C, and end with it: an orphan would wait for work for ever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
 
 
 def _run(job: _Job) -> ShardIndex | _Failure:
@@ -239,21 +224,30 @@ def _write(job: _Job) -> ShardIndex:
 def _row(sample: Sample, job: _Job) -> tuple[StoredRow, np.ndarray]:
     """Returns a sample as it is stored, and the histogram (256,) of its label."""
     dataset = job.dataset
-    image, size = pack_image(read_bytes(sample.image), storage=job.storage, where=sample.image)
-    if sample.label is None:
+    image_data = read_bytes(sample.image)
+    label_data = None if sample.label is None else read_bytes(sample.label)
+    image, size = pack_image(image_data, storage=job.storage, where=sample.image)
+    if sample.label is None or label_data is None:
         label = np.full(size, dataset.ignore_index, dtype=np.uint8)
     else:
-        label = read_label(sample.label, dataset)
+        label = to_train_ids(parse_raw_label(label_data, sample.label, dataset), dataset, sample.label)
         check_same_size(np.empty((*size, 0)), label, sample)
     row = StoredRow(
         key=sample.key,
         height=size[0],
         width=size[1],
-        source_hash=source_hash(sample),
+        source_hash=hash_sources(image_data, label_data),
         label=pack_label(label, storage=job.storage),
         image=image,
     )
-    return row, np.bincount(label.ravel(), minlength=256)
+    return row, _histogram(label)
+
+
+def _histogram(label: np.ndarray) -> np.ndarray:
+    """Returns the pixels of each value, int64 (256,); OpenCV counts faster, in float32, which is exact up to 2**24."""
+    if label.size < 2**24:
+        return cv2.calcHist([label], [0], None, [256], [0, 256]).ravel().astype(np.int64)
+    return np.bincount(label.ravel(), minlength=256)
 
 
 def _settings(job: _Job) -> str:

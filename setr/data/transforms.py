@@ -82,6 +82,7 @@ def augment(
     sample: int,
     step: int,
     repeat: int = 0,
+    chosen: Draw | None = None,
     out_image: np.ndarray | None = None,
     out_label: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -89,12 +90,12 @@ def augment(
 
     `image` uint8 (H, W, 3) and `label` uint8 (H, W) may be read-only. Both results are written into `out_image` and
     `out_label` if given. Where the resized image is smaller than the crop, right and below are padded: with PAD_COLOR,
-    and ignore_index.
+    and ignore_index. `chosen` is what to do, if it was drawn before.
     """
     height, width = augmentation.crop_size
     out_image = np.empty((height, width, 3), np.uint8) if out_image is None else out_image
     out_label = np.empty((height, width), np.uint8) if out_label is None else out_label
-    chosen = draw(augmentation, seed=seed, sample=sample, step=step, repeat=repeat)
+    chosen = chosen or draw(augmentation, seed=seed, sample=sample, step=step, repeat=repeat)
     resized = resized_size((label.shape[0], label.shape[1]), augmentation, chosen.ratio)
     rows, columns = min(height, resized[0]), min(width, resized[1])
     image_part, label_part = out_image[:rows, :columns], out_label[:rows, :columns]
@@ -107,10 +108,11 @@ def augment(
         np.copyto(image_part, pixels)
     distort(image_part, chosen.distortion)
 
-    for part in (out_image[rows:], out_image[:rows, columns:]):
-        part[...] = PAD_COLOR
-    for part in (out_label[rows:], out_label[:rows, columns:]):
-        part[...] = augmentation.ignore_index
+    if (rows, columns) != (height, width):
+        for part in (out_image[rows:], out_image[:rows, columns:]):
+            part[...] = PAD_COLOR
+        for part in (out_label[rows:], out_label[:rows, columns:]):
+            part[...] = augmentation.ignore_index
     return out_image, out_label
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-Palette = Sequence[Sequence[int]]  # red, green, blue of each class
+from setr.data.preview import Palette, colorize
 
 CORRECT, WRONG, IGNORED = (208, 208, 208), (214, 39, 40), (0, 0, 0)
 _PAPER, _INK = 255, (32, 32, 32)
@@ -13,16 +13,9 @@ _GAP = 6  # pixels between pictures
 _CAPTION = 22  # pixels of a caption's line
 
 
-def colourise(label: np.ndarray, palette: Palette) -> np.ndarray:
-    """Returns the class colours of a uint8 label map (H,W); values without a colour (255, ignored) are black."""
-    table = np.zeros((256, 3), np.uint8)
-    table[: len(palette)] = np.asarray(palette, np.uint8).reshape(-1, 3)
-    return table[label]
-
-
 def overlay(image: np.ndarray, label: np.ndarray, palette: Palette, *, opacity: float = 0.5) -> np.ndarray:
     """Returns the image with the class colours laid over it; ignored pixels show the image alone."""
-    mixed = cv2.addWeighted(image, 1.0 - opacity, colourise(label, palette), opacity, 0.0)
+    mixed = cv2.addWeighted(image, 1.0 - opacity, colorize(label, palette), opacity, 0.0)
     return np.where((label < len(palette))[..., None], mixed, image)
 
 
@@ -45,13 +38,13 @@ def panel(
 
     With `label` None the pictures are image | prediction | overlay. `height` in pixels scales each of them.
     """
-    pictures = {"image": image, "prediction": colourise(prediction, palette)}
+    pictures = {"image": image, "prediction": colorize(prediction, palette)}
     if label is None:
         pictures["overlay"] = overlay(image, prediction, palette)
     else:
         pictures = {
             "image": image,
-            "ground truth": colourise(label, palette),
+            "ground truth": colorize(label, palette),
             "prediction": pictures["prediction"],
             "errors": errors(prediction, label, ignore_index=ignore_index),
         }

@@ -39,6 +39,7 @@ class Experiment:
     manifest: str  # hash of the training shards' manifest
     weights: str  # SHA-256 of the pre-trained weights' file; "" for random
     code: str  # code_hash of the modules that train and score
+    transform: str = ""  # a function of the user's own with the hash of its file; "": none, and not in the identity
 
     @property
     def identity(self) -> str:
@@ -47,7 +48,10 @@ class Experiment:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the experiment as JSON-able values, the recipe nested; `from_dict` reads it back."""
-        return json.loads(canonical_json(asdict(self)))
+        record = json.loads(canonical_json(asdict(self)))
+        if not self.transform:
+            del record["transform"]
+        return record
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> "Experiment":

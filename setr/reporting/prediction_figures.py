@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.evaluation.qualitative import CORRECT, IGNORED, WRONG, Palette, colourise, errors, overlay
+from setr.data.preview import colorize
+from setr.evaluation.qualitative import CORRECT, IGNORED, WRONG, Palette, errors, overlay
 from setr.reporting.mosaic import Colour, Mosaic, fit, photograph, tile_size
 from setr.reporting.statistics import mean_iou
 
@@ -47,7 +48,7 @@ def pairs(examples: Sequence[Example], names: Names, models: tuple[str, str]) ->
     tiles, numbers = [], []
     for one in examples:
         first, second = one.predictions
-        pictures = [colourise(values, names.palette) for values in (one.label, first, second)]
+        pictures = [colorize(values, names.palette) for values in (one.label, first, second)]
         tiles.append([photograph(one.image, size), *pictures, _difference(one, names.ignore_index)])
         scores = [one.mean_iou(values, len(names.classes), names.ignore_index) for values in one.predictions]
         numbers.append((one.key, *(f"{score:.2f}" for score in scores)))
@@ -79,7 +80,7 @@ def worst(examples: Sequence[Example], names: Names, model: str) -> Mosaic:
     tiles, rows, numbers = [], [], []
     for one in examples:
         [prediction] = one.predictions
-        pictures = [colourise(values, names.palette) for values in (one.label, prediction)]
+        pictures = [colorize(values, names.palette) for values in (one.label, prediction)]
         wrong = errors(prediction, one.label, ignore_index=names.ignore_index)
         tiles.append([photograph(one.image, size), *pictures, wrong])
         score = one.mean_iou(prediction, len(names.classes), names.ignore_index)
@@ -112,7 +113,7 @@ def prediction(image: np.ndarray, classes: np.ndarray, names: Names) -> Mosaic:
         "prediction",
         "Prediction",
         "The class of each pixel, and the same laid over the image.",
-        [[shown, colourise(classes, names.palette), overlay(shown, fit(classes, size), names.palette)]],
+        [[shown, colorize(classes, names.palette), overlay(shown, fit(classes, size), names.palette)]],
         [],
         ["image", "prediction", "overlay"],
         size,

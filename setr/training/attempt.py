@@ -19,12 +19,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import torch
 from torch import nn
 
 from setr.data.loader import Batch, Loader
 from setr.data.shards import Shards
 from setr.data.transforms import Augmentation
-from setr.errors import InputError
+from setr.errors import InputError, IntegrityError
 from setr.paper.experiment import Experiment
 from setr.training import checkpoint
 from setr.training.batch_norm import share_statistics, slow_momentum
@@ -53,6 +54,7 @@ class Outcome:
     step: int
     checkpoint: CheckpointInfo
     seconds: dict[str, float]  # this attempt's, by section: setup, data, step, checkpoint, evaluation
+    quarantined: tuple[int, ...] = ()  # damaged records for which others stood in
 
 
 class Attempt:
@@ -81,6 +83,7 @@ class Attempt:
         self.pending: int | None = None  # step of the checkpoint being written
         self.evaluations: dict[int, dict[str, Any]] = {}
         self.unlabelled = 0  # batches without a label so far
+        self.quarantined: set[int] = set()  # damaged records met so far, on any rank
         self._exit = ExitStack()
         self._logged = (0, 0.0)  # step and working seconds at the last log
 
@@ -162,6 +165,7 @@ class Attempt:
             photometric=recipe.photometric,
             ignore_index=self.shards.manifest.ignore_index,
         )
+        where = self.settings.photometric_on
         loader = Loader(
             self.shards,
             augmentation,
@@ -172,6 +176,9 @@ class Attempt:
             threads=self.settings.threads,
             start_step=self.first_step,
             stop_step=recipe.iterations,
+            replace_damaged=self.settings.max_quarantined > 0,
+            transform=self.experiment.transform,
+            distort_later=where == "device" or (where == "auto" and torch.device(self.context.device).type != "cpu"),
         )
         iterator: Any = iter(loader)
         with closing(iterator):
@@ -192,6 +199,8 @@ class Attempt:
                 stop=stop,
             )
             self.unlabelled += result.labelled_pixels == 0
+            if result.replaced:
+                self._quarantine(batch)
             if self.average is not None:
                 self.average.update(batch.step)
         return result
@@ -207,6 +216,8 @@ class Attempt:
         values["images_per_second"] = self.recipe.batch_size * (step - before) / max(working - since, 1e-9)
         if self.unlabelled:
             values["unlabelled_batches"] = self.unlabelled
+        if self.quarantined:
+            values["quarantined_records"] = len(self.quarantined)
         self.report("metrics", step, **values)
 
     def save(self, step: int) -> None:
@@ -217,7 +228,12 @@ class Attempt:
                 tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
                 if self.average is not None:
                     tensors["ema"] = self.average.averages
-                state = {**self._origin(), "world_size": self.context.world_size, "unlabelled": self.unlabelled}
+                state = {
+                    **self._origin(),
+                    "world_size": self.context.world_size,
+                    "unlabelled": self.unlabelled,
+                    "quarantined": sorted(self.quarantined),
+                }
                 self.writer.save(step, tensors, state)
             self.pending = step
 
@@ -259,12 +275,35 @@ class Attempt:
         self.model.eval()
         release_model(self.model)
         assert self.saved is not None
-        return Outcome(self.evaluations[step], step, self.saved, self.sections.totals())
+        return Outcome(
+            self.evaluations[step], step, self.saved, self.sections.totals(), tuple(sorted(self.quarantined))
+        )
 
     def report(self, event: str, step: int, **values: Any) -> None:
         """Gives an event to whoever follows this training."""
         record: Event = {"event": event, "step": step, "time": time.time(), **values}
         self.context.report(record)
+
+    def _quarantine(self, batch: Batch) -> None:
+        """Notes the global batch's damaged records; raises E_QUARANTINE, on all ranks, when they become too many."""
+        own = torch.as_tensor(batch.damaged, device=self.context.device)
+        met = {position for rows in self.context.gather(own) for position in rows.tolist() if position >= 0}
+        new = sorted(met - self.quarantined)
+        if not new:
+            return
+        self.quarantined.update(new)
+        count, rows, limit = len(self.quarantined), len(self.shards), self.settings.max_quarantined
+        places = [self.shards.where(position) for position in new]
+        self.report("quarantine", batch.step, records=new, places=places, count=count, of=rows)
+        if count > limit * rows:
+            raise IntegrityError(
+                "E_QUARANTINE",
+                "too many records are damaged",
+                where=places[0],
+                found=f"{count} of {rows}",
+                expected=f"at most {limit:.2%} of them (training.max_quarantined)",
+                remedy="prepare the data again, or copy the shards from their source",
+            )
 
     def _report_evaluation(self, step: int) -> None:
         self.report("evaluation", step, **self.evaluations[step], final=step == self.recipe.iterations)
@@ -316,6 +355,7 @@ class Attempt:
         info, state = chosen["info"], chosen["state"]
         self.saved = CheckpointInfo(Path(info["path"]), info["step"], info["sha256"])
         self.unlabelled = state["unlabelled"]
+        self.quarantined = set(state.get("quarantined", ()))
         model, optimizer, average = (
             self.context.broadcast_tensors(kept.get(name, {}) if self.context.is_main else None)
             for name in ("model", "optimizer", "ema")

@@ -57,6 +57,8 @@ class Settings:
     keep_last: int = 2  # checkpoints, and the best
     background_save: bool = True
     allow_drift: bool = False
+    photometric_on: str = "auto"  # cpu: the loader's threads | device: the whole batch | auto: the device, unless a CPU
+    max_quarantined: float = 0.0  # share of the records that may turn out damaged; 0: the first one ends the training
     limits: Limits = field(default_factory=Limits)
     execution: Execution = field(default_factory=Execution)
 

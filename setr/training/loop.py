@@ -33,6 +33,8 @@ def train(
     background_save: bool = True,
     should_stop: StopSource | None = None,
     allow_drift: bool = False,
+    max_quarantined: float = 0.0,
+    photometric_on: str = "auto",
     limits: Limits | None = None,
     execution: Execution | None = None,
 ) -> Outcome:
@@ -40,14 +42,24 @@ def train(
 
     Goes on from the newest sound checkpoint in `folder`, as if nothing had happened: on a CPU with as many ranks, to
     the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
-    ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps.
+    ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps. Other
+    records stand in for damaged ones up to a share of `max_quarantined`, and each is reported; 0: the first one raises.
+    `photometric_on` is where colours are distorted: cpu | device | auto (the device, unless it is a CPU).
 
     Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
     what a user can mend; EnvironmentFailure when the disk refuses.
     """
     recipe = experiment.recipe
     settings = Settings(
-        threads, micro_batch, keep_last, background_save, allow_drift, limits or Limits(), execution or Execution()
+        threads=threads,
+        micro_batch=micro_batch,
+        keep_last=keep_last,
+        background_save=background_save,
+        allow_drift=allow_drift,
+        max_quarantined=max_quarantined,
+        photometric_on=photometric_on,
+        limits=limits or Limits(),
+        execution=execution or Execution(),
     )
     with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
         step = attempt.resume()

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from setr.data.loader import Batch
+from setr.data.photometric_batch import distort_batch
 from setr.data.transforms import normalise
 from setr.errors import InputError
 from setr.paper.recipes import Recipe
@@ -30,6 +31,7 @@ class StepResult:
     auxiliary: tuple[float, ...]  # shallow layer first
     gradient_norm: float
     labelled_pixels: int  # 0: nothing to learn from
+    replaced: int  # damaged records for which others stood in
     stop: bool  # some rank was asked to stop
 
 
@@ -99,13 +101,17 @@ def train_step(
     recipe = training.recipe
     images = batch.images.to(context.device, non_blocking=True)
     labels = batch.labels.to(context.device, non_blocking=True)
+    if batch.distortion is not None:
+        images = distort_batch(images, batch.distortion)
     size = micro_batch or len(labels)
     parts = list(zip(images.split(size), labels.split(size), strict=True))
     divisor, scale = _divisor(labels, training, context, len(parts))
     labelled = (labels != training.ignore_index).sum().double()
+    replaced = 0 if batch.damaged is None else int((batch.damaged >= 0).sum())
+    flags = torch.tensor([replaced, stop], dtype=torch.float64, device=labelled.device)
     if recipe.loss_denominator == "valid" and divisor is not None and float(divisor) == 0:
-        stops = context.sum(torch.full_like(labelled, float(stop)))
-        return StepResult(0.0, 0.0, (), 0.0, 0, stop=bool(stops > 0))
+        all_replaced, stops = context.sum(flags).tolist()
+        return StepResult(0.0, 0.0, (), 0.0, 0, replaced=int(all_replaced), stop=stops > 0)
 
     found: list[Tensor] = []
     for number, (part_images, part_labels) in enumerate(parts, start=1):
@@ -121,8 +127,8 @@ def train_step(
     )
 
     own = torch.stack(found)
-    agreed = torch.cat([own.sum(0), labelled[None], torch.full_like(labelled[None], float(stop))])
-    *values, labelled_pixels, stops = context.sum(agreed).tolist()
+    agreed = torch.cat([own.sum(0), labelled[None], flags])
+    *values, labelled_pixels, all_replaced, stops = context.sum(agreed).tolist()
     gradient_norm = float(norm)
     if not math.isfinite(sum(values)) or not math.isfinite(gradient_norm):
         _clear(optimizer, gradients)
@@ -131,7 +137,9 @@ def train_step(
     _clear(optimizer, gradients)
     main, *auxiliary = values
     loss = main + recipe.auxiliary_weight * math.fsum(auxiliary)
-    return StepResult(loss, main, tuple(auxiliary), gradient_norm, int(labelled_pixels), stop=stops > 0)
+    return StepResult(
+        loss, main, tuple(auxiliary), gradient_norm, int(labelled_pixels), replaced=int(all_replaced), stop=stops > 0
+    )
 
 
 def _divisor(labels: Tensor, training: TrainingModule, context: Context, parts: int) -> tuple[Tensor | None, float]:

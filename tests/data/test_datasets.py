@@ -40,3 +40,26 @@ def test_settings_choose_a_published_data_set_or_ones_own() -> None:
     assert dataset.name == "field"
     with pytest.raises(InputError, match=r"E_DATASET.*both data\.images and data\.labels"):
         configured_dataset(DataConfig(images="photos"))
+
+
+def test_settings_of_ones_own_data_reach_it() -> None:
+    own = {"images": "photos", "labels": "masks", "classes": ("a", "b")}
+    palette = ((1, 2, 3), (4, 5, 6))
+    dataset, _ = configured_dataset(DataConfig(name="field", **own, palette=palette, label_suffix="_mask.png"))
+    assert (dataset.palette, dataset.color_labels) == (palette, True)
+    assert dataset.scanner.keywords["settings"].label_suffix == "_mask.png"
+    dataset, _ = configured_dataset(DataConfig(name="field", **own, zero_ignored=True))
+    assert dataset.label_map[:3] == (255, 0, 1)
+    with pytest.raises(InputError, match=r"E_PALETTE"):
+        configured_dataset(DataConfig(name="field", **own, palette=palette[:1]))
+    with pytest.raises(InputError, match=r"E_DATASET.*data\.zero_ignored"):
+        configured_dataset(DataConfig(name="camvid", zero_ignored=True))
+
+
+def test_a_root_with_class_names_is_a_data_set_by_its_name_alone(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("road\ntree\n")
+    dataset, root = configured_dataset(DataConfig(name="mine", root=str(tmp_path)))
+    assert (dataset.name, dataset.classes, root) == ("mine", ("road", "tree"), tmp_path)
+    assert configured_dataset(DataConfig(name="camvid", root=str(tmp_path)))[0] is DATASETS["camvid"]
+    with pytest.raises(InputError, match=r"E_DATASET.*classes\.txt"):
+        configured_dataset(DataConfig(name="qqq", root=str(tmp_path / "elsewhere")))

@@ -82,6 +82,26 @@ def test_list_files_make_the_splits(tmp_path: Path) -> None:
         own().list_samples(tmp_path, "val")
 
 
+@pytest.mark.parametrize(("name", "other"), [("train", "val"), ("val", "train")])
+def test_one_list_file_leaves_the_rest_to_the_other_split(tmp_path: Path, name: str, other: str) -> None:
+    write(tmp_path, "a", "b", "sub/c")
+    (tmp_path / f"{name}.txt").write_text("sub/c\na\n")
+    assert keys(own(), tmp_path, name) == ["a", "sub/c"]
+    assert keys(own(), tmp_path, other) == ["b"]
+    (tmp_path / f"{name}.txt").write_text("a\nb\nsub/c\n")
+    with pytest.raises(InputError, match=rf"E_DATA_EMPTY.*no image falls into split {other}"):
+        own().list_samples(tmp_path, other)
+
+
+def test_an_image_in_both_lists_is_refused(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b", "c")
+    (tmp_path / "train.txt").write_text("a\nb\n")
+    (tmp_path / "val.txt").write_text("b\nc\n")
+    for split in ("train", "val"):
+        with pytest.raises(InputError, match=r"E_SPLIT_LEAK.*1 such as 'b'"):
+            own().list_samples(tmp_path, split)
+
+
 def test_labels_may_have_a_suffix_and_archives_stand_for_folders(tmp_path: Path) -> None:
     write(tmp_path, "a", "b", suffix=".PNG", label_suffix="_mask.png")
     assert len(keys(own(label_suffix="_mask.png"), tmp_path, "train")) == 1

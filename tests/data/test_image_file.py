@@ -91,13 +91,13 @@ def test_whole_files_pass() -> None:
 def test_truncation_is_found_at_any_length() -> None:
     for data, step in ((encoded("PNG"), 97), (encoded("JPEG"), 31)):
         for length in range(60, len(data) - 1, step):
-            with pytest.raises(InputError, match=r"E_IMAGE_DECODE|W_IMAGE_TAIL"):
+            with pytest.raises(InputError, match=r"E_IMAGE_DECODE|E_IMAGE_TAIL"):
                 check_bytes(data[:length], read_header(data[:length], "a file"), "a file")
 
 
 def test_missing_end_is_an_error_although_decoders_accept_it() -> None:
-    assert error_code(encoded("PNG")[:-12]) == "W_IMAGE_TAIL"
-    assert error_code(encoded("JPEG")[:-2]) == "W_IMAGE_TAIL"
+    assert error_code(encoded("PNG")[:-12]) == "E_IMAGE_TAIL"
+    assert error_code(encoded("JPEG")[:-2]) == "E_IMAGE_TAIL"
 
 
 def test_one_flipped_bit_in_png_data_is_found() -> None:

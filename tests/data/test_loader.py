@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from setr.data.camvid import CAMVID
 from setr.data.loader import Batch, Loader, sample_order
+from setr.data.photometric_batch import distort_batch
 from setr.data.samples import Sample
+from setr.data.shard_index import index_path, read_index
 from setr.data.shards import Shards, open_shards, write_shards
 from setr.data.transforms import Augmentation, augment
 from setr.errors import InputError, IntegrityError
@@ -41,7 +43,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Shards:
 
 def copies(loader: Loader) -> list[Batch]:
     """Returns all batches, their tensors copied out of the ring."""
-    return [Batch(b.step, b.samples, b.keys, b.images.clone(), b.labels.clone()) for b in loader]
+    return [Batch(b.step, b.samples, b.keys, b.images.clone(), b.labels.clone(), b.damaged) for b in loader]
 
 
 def assert_equal(found: list[Batch], expected: list[Batch]) -> None:
@@ -129,6 +131,24 @@ def test_a_batch_holds_the_augmented_records(shards: Shards) -> None:
         np.testing.assert_array_equal(batch.labels[slot].numpy(), label)
 
 
+def test_colours_may_be_distorted_later(shards: Shards) -> None:
+    settings = {"batch_size": 4, "seed": 7, "stop_step": 6}
+    padded = Augmentation((32, 64), ratio_range=(0.4, 1.2))  # many crops are larger than their images
+    now = copies(Loader(shards, padded, threads=2, **settings))
+    later = Loader(shards, padded, threads=2, distort_later=True, **settings)
+    differing = total = 0
+    for batch, expected in zip(later, now, strict=True):
+        images = distort_batch(batch.images, batch.distortion)
+        assert torch.equal(batch.labels, expected.labels)
+        # One level in a conversion: at the ends of rows OpenCV rounds the other way, and saturation and hue make two.
+        difference = (images.int() - expected.images.int()).abs()
+        assert difference.max() <= 4
+        differing, total = differing + int((difference > 1).sum()), total + difference.numel()
+    assert differing / total < 0.005
+    plain = Loader(shards, Augmentation((32, 64), photometric=False), distort_later=True, **settings)
+    assert next(iter(plain)).distortion is None
+
+
 def test_fewer_samples_than_a_batch(shards: Shards) -> None:
     batch = next(iter(Loader(shards, AUGMENTATION, batch_size=30, seed=0, stop_step=1)))
     counts = Counter(batch.samples.tolist())
@@ -137,6 +157,15 @@ def test_fewer_samples_than_a_batch(shards: Shards) -> None:
     sample = counts.most_common(1)[0][0]
     one, two = (batch.images[slot] for slot in np.flatnonzero(batch.samples == sample)[:2])
     assert not torch.equal(one, two)  # the same sample twice, augmented in two ways
+
+
+def test_one_image_is_a_data_set(tmp_path: Path) -> None:
+    image, label = tmp_path / "a.png", tmp_path / "a_label.png"
+    cv2.imwrite(str(image), np.full((9, 9, 3), 7, np.uint8))
+    cv2.imwrite(str(label), np.zeros((9, 9), np.uint8))
+    write_shards([Sample("a", image, label)], CAMVID, tmp_path / "one", split="train", workers=1)
+    batches = list(Loader(open_shards(tmp_path / "one"), AUGMENTATION, batch_size=3, seed=0, stop_step=2))
+    assert [batch.keys for batch in batches] == [("a",) * 3] * 2
 
 
 @pytest.mark.parametrize("threads", [0, 1, 3])
@@ -165,6 +194,57 @@ def test_errors_name_shard_and_record(shards: Shards, threads: int, tmp_path: Pa
     with pytest.raises(IntegrityError, match=r"E_SHARD_RECORD.*00001.arrow row \d \(key\d\)"):
         list(Loader(open_shards(folder), AUGMENTATION, batch_size=4, seed=0, stop_step=9, threads=threads))
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+
+
+def damaged_copy(shards: Shards, folder: Path, sample: int) -> Shards:
+    """Returns a copy of the shards with one flipped bit in the record of a sample."""
+    folder.mkdir()
+    for path in shards.folder.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    shard, row = shards._locate(sample)
+    path = folder / shards.manifest.shards[shard].file
+    data = bytearray(path.read_bytes())
+    data[read_index(index_path(path)).offsets[row] + 900] ^= 4
+    path.write_bytes(bytes(data))
+    return open_shards(folder)
+
+
+def test_the_next_sound_record_stands_in_for_a_damaged_one(shards: Shards, tmp_path: Path) -> None:
+    settings = {"batch_size": 6, "seed": 1, "stop_step": 6, "threads": 2}
+    sound = copies(Loader(shards, AUGMENTATION, **settings))
+    damaged = SIZE - 1
+    broken = damaged_copy(shards, tmp_path / "damaged", damaged)
+    whole = copies(Loader(broken, AUGMENTATION, replace_damaged=True, **settings))
+    replaced = 0
+    for one, other in zip(whole, sound, strict=True):
+        for slot, sample in enumerate(other.samples.tolist()):
+            if sample == damaged:
+                replaced += 1
+                assert (one.damaged[slot], one.samples[slot], one.keys[slot]) == (damaged, 0, "key0")
+                same = [n for n, position in enumerate(one.samples) if position == 0 and n != slot]
+                assert not any(torch.equal(one.images[slot], one.images[n]) for n in same)
+            else:
+                assert (one.damaged[slot], one.samples[slot]) == (-1, sample)
+                assert torch.equal(one.images[slot], other.images[slot])
+    assert replaced == 3  # 36 draws of 11 samples
+    # As the rest of the batch, it does not depend on the number of workers.
+    halves = [
+        copies(Loader(broken, AUGMENTATION, replace_damaged=True, rank=rank, world_size=2, **settings))
+        for rank in (0, 1)
+    ]
+    for batch, *parts in zip(whole, *halves, strict=True):
+        assert torch.equal(torch.cat([part.images for part in parts]), batch.images)
+        np.testing.assert_array_equal(np.concatenate([part.damaged for part in parts]), batch.damaged)
+
+
+def test_when_every_record_is_damaged_the_first_error_is_told(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: Shards, position: int) -> None:
+        raise IntegrityError("E_SHARD_RECORD", "bytes changed", where=f"record {position}")
+
+    monkeypatch.setattr(Shards, "__getitem__", fail)
+    (first, *_) = sample_order(seed=0, step=0, batch_size=4, size=SIZE)
+    with pytest.raises(IntegrityError, match=rf"E_SHARD_RECORD.*record {first}$"):
+        next(iter(Loader(shards, AUGMENTATION, batch_size=4, seed=0, stop_step=1, threads=0, replace_damaged=True)))
 
 
 def test_unexpected_errors_name_the_sample(shards: Shards, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def sample(folder: Path, key: str, value: int) -> Sample:
 
 
 def test_labels_are_shown_in_the_classes_colours() -> None:
-    colors = colorize(np.array([[0, 10, 255]], dtype=np.uint8), CAMVID)
+    colors = colorize(np.array([[0, 10, 255]], dtype=np.uint8), CAMVID.palette)
     assert colors.tolist() == [[[128, 128, 128], [0, 128, 192], [0, 0, 0]]]
 
 

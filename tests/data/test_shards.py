@@ -9,6 +9,7 @@ import pickle
 import random
 import signal
 import stat
+import struct
 import subprocess
 import sys
 import textwrap
@@ -384,14 +385,38 @@ def _extension_type(folder: Path) -> None:
     _rewrite_schema(folder, schema.set(5, marked))
 
 
-def _wild_offsets(folder: Path) -> None:
-    """Let the image's offsets point far beyond the file, under a right checksum."""
+def _other_endianness(folder: Path) -> None:
+    """Let the schema say big-endian, under right hashes: in Arrow's metadata, the first field of the Schema table."""
+    path = folder / "00000.arrow"
+    index = read_index(index_path(path))
+    data = bytearray(path.read_bytes())
+
+    def number(position: int, form: str = "<I") -> int:
+        return int(struct.unpack_from(form, data, position)[0])
+
+    def slot(table: int, field: int) -> int:
+        return table - number(table, "<i") + 4 + 2 * field
+
+    start = 16  # magic, continuation, length
+    message = start + number(start)
+    header = message + number(slot(message, 2), "<H")
+    schema = header + number(header)
+    assert number(slot(schema, 0), "<H") == 0  # little-endian is the default and not stored
+    one = next(place for place in range(schema + 4 + schema % 2, len(data), 2) if number(place, "<H") == 1)
+    struct.pack_into("<H", data, slot(schema, 0), one - schema)
+    change(path, lambda _: bytes(data))
+    frame = hashlib.sha256(data[: index.offsets[0]] + data[index.offsets[-1] :]).hexdigest()
+    resign(folder, dataclasses.replace(index, frame_sha256=frame, sha256=hashlib.sha256(bytes(data)).hexdigest()))
+
+
+def _wild_offsets(folder: Path, *, to: int = 2**40) -> None:
+    """Let the image's offsets point far outside the file, under a right checksum."""
     path = folder / "00000.arrow"
     index = read_index(index_path(path))
     data = bytearray(path.read_bytes())
     size = (32 * 20 * 3).to_bytes(8, "little")
     position = data.index(bytes(8) + size, index.offsets[0]) + 8
-    data[position : position + 8] = (2**40).to_bytes(8, "little")
+    data[position : position + 8] = to.to_bytes(8, "little", signed=True)
     change(path, lambda _: bytes(data))
     block = bytes(data[index.offsets[0] : index.offsets[1]])
     checksums = (zlib.crc32(block), *index.checksums[1:])
@@ -442,7 +467,9 @@ def _rename_first_shard(folder: Path) -> None:
         damage("E_SHARD_SCHEMA", _extra_column),
         damage("E_SHARD_VERSION", _newer_version),
         damage("E_SHARD_TYPE", _extension_type),
+        damage("E_SHARD_SCHEMA", _other_endianness),
         damage("E_SHARD_INVALID", _wild_offsets),
+        damage("E_SHARD_INVALID", lambda folder: _wild_offsets(folder, to=-8)),
     ],
 )
 def test_each_damage_has_its_code(folder: Path, edit: Callable[[Path], None], code: str) -> None:

@@ -3,14 +3,15 @@
 import numpy as np
 import pytest
 
-from setr.evaluation.qualitative import CORRECT, WRONG, colourise, errors, legend, overlay, panel, sheet
+from setr.data.preview import colorize
+from setr.evaluation.qualitative import CORRECT, WRONG, errors, legend, overlay, panel, sheet
 
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]
 LABEL = np.array([[0, 1], [2, 255]], np.uint8)
 
 
-def test_colourise() -> None:
-    assert colourise(LABEL, PALETTE).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
+def test_colorize() -> None:
+    assert colorize(LABEL, PALETTE).tolist() == [[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [0, 0, 0]]]
 
 
 def test_overlay_leaves_ignored_pixels_alone() -> None:

@@ -26,6 +26,12 @@ def test_every_field_decides_the_identity(pup: Experiment, field: str) -> None:
     assert other.identity != pup.identity
 
 
+def test_without_a_transform_of_ones_own_the_record_has_none(pup: Experiment) -> None:
+    assert "transform" not in pup.as_dict()
+    own = dataclasses.replace(pup, transform="mine:f#sha256:00")
+    assert Experiment.from_dict(own.as_dict()) == own
+
+
 OTHER_WORDS = {
     "flavour": "mmseg",
     "optimizer": "adamw",

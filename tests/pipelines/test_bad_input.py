@@ -105,6 +105,18 @@ def test_label_outside_the_classes(tmp_path, camvid):
     assert no_shards(tmp_path)
 
 
+def test_a_data_set_of_ones_own_is_prepared_as_a_stage_does_it(tmp_path):
+    for folder, shape, top in (("images", (32, 48, 3), 255), ("labels", (32, 48), 2)):
+        (tmp_path / "own" / folder).mkdir(parents=True)
+        for index in range(4):
+            pixels = np.random.default_rng(index).integers(top, size=shape).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "own" / folder / f"{index}.png")
+    (tmp_path / "own" / "classes.txt").write_text("road\ntree\n")
+    done = run(tmp_path, "prepare", "data.name=mine", "data.root=own", "data.workers=1")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "data/shards/mine/val/manifest.json").is_file()
+
+
 @pytest.fixture
 def prepared(tmp_path, camvid):
     assert run(*prepare(tmp_path, camvid)).returncode == 0

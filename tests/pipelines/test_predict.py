@@ -12,8 +12,8 @@ from PIL import Image
 
 from pipelines.predict import EXPERIMENT, load_image, main, open_model
 from setr.data.cityscapes import CITYSCAPES
+from setr.data.preview import colorize
 from setr.evaluation.inference import predict
-from setr.evaluation.qualitative import colourise
 from setr.models.segmenter import build_model
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
@@ -57,7 +57,7 @@ def test_folder_with_a_step_folder(step_folder: Path, tmp_path: Path, capsys: py
     opened = open_model(step_folder)
     assert np.array_equal(ids, predict(opened.model, first, opened.protocol))
     colours = cv2.cvtColor(cv2.imread(str(out / "first_colours.png")), cv2.COLOR_BGR2RGB)
-    assert np.array_equal(colours, colourise(ids, CITYSCAPES.palette))
+    assert np.array_equal(colours, colorize(ids, CITYSCAPES.palette))
     assert json.loads((out / "legend.json").read_text())["classes"][0] == {
         "id": 0,
         "name": "road",

@@ -23,7 +23,7 @@ from tiny_training import (
 
 from setr.data.loader import Loader
 from setr.data.transforms import normalise
-from setr.errors import EnvironmentFailure, InputError
+from setr.errors import EnvironmentFailure, InputError, IntegrityError
 from setr.training import attempt as attempt_module
 from setr.training import checkpoint, lease
 from setr.training.context import Context, Stopped, StopRequest
@@ -204,6 +204,46 @@ def test_batches_without_a_label_are_counted_and_do_no_harm(tmp_path, denominato
     assert all(torch.isfinite(tensor.float()).all() for tensor in kept.values())
     if denominator == "valid":
         assert all(torch.equal(kept[name], value) for name, value in tiny_model().state_dict().items())
+
+
+def test_a_damaged_record_ends_the_training_unless_a_share_is_allowed(tmp_path):
+    shards = TinyShards(damaged=(3,))
+    with pytest.raises(IntegrityError, match=r"E_SHARD_RECORD.*row 3"):
+        run(tmp_path / "default", shards=shards)
+    outcome = run(tmp_path / "allowed", shards=shards, max_quarantined=0.2)
+    assert outcome.quarantined == (3,)
+    (event,) = events(tmp_path / "allowed", "quarantine")  # once, though it was met in every epoch
+    assert (event["records"], event["places"], event["count"], event["of"]) == ([3], ["row 3"], 1, 8)
+    assert events(tmp_path / "allowed", "metrics")[-1]["quarantined_records"] == 1
+    # What stands in does not depend on where the training was cut off, and the count goes on.
+    calls = []
+    with pytest.raises(Stopped):
+        run(
+            tmp_path / "resumed",
+            shards=shards,
+            max_quarantined=0.2,
+            should_stop=lambda: calls.append(0) or len(calls) == 7,
+        )
+    run(tmp_path / "resumed", shards=shards, max_quarantined=0.2)
+    same_training(tmp_path / "resumed", tmp_path / "allowed")
+    assert len(events(tmp_path / "resumed", "quarantine")) == 1
+
+
+def test_colours_distorted_on_the_device_train_the_same(tmp_path):
+    options = {"iterations": 4, "evaluate_every": 4, "checkpoint_every": 4}
+    run(tmp_path / "cpu", **options)  # on a CPU the loader does it
+    run(tmp_path / "device", photometric_on="device", **options)
+    for step, (loss,) in losses(tmp_path / "cpu").items():
+        assert losses(tmp_path / "device")[step] == pytest.approx([loss], rel=0.01), step
+
+
+def test_too_many_damaged_records_end_the_training_on_every_rank(tmp_path):
+    shards = TinyShards(damaged=(1, 3, 6))
+    with pytest.raises(IntegrityError, match=r"E_QUARANTINE.*found [23] of 8, expected at most 12.50%"):
+        run(tmp_path / "one", shards=shards, max_quarantined=0.125)
+    assert start(tmp_path / "two", world_size=2, shards=shards, max_quarantined=0.125, seconds=40) == [1, 1]
+    (first, *_) = events(tmp_path / "two", "quarantine")
+    assert first["count"] <= 3
 
 
 @pytest.mark.parametrize("where", ["loss", "gradient"])

@@ -16,6 +16,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from setr.errors import IntegrityError
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
 from setr.training.context import Context
@@ -57,7 +58,8 @@ class TinyShards:
         classes=("a", "b", "c", "d"), ignore_index=255, class_histogram=(400, 300, 200, 100), num_classes=CLASSES
     )
 
-    def __init__(self, size: int = 8, unlabelled: tuple[int, ...] = ()) -> None:
+    def __init__(self, size: int = 8, unlabelled: tuple[int, ...] = (), damaged: tuple[int, ...] = ()) -> None:
+        self.damaged = damaged
         rng = np.random.default_rng(0)
         self.labels = rng.integers(0, CLASSES, (size, SIDE // 4, SIDE // 4), dtype=np.uint8).repeat(4, 1).repeat(4, 2)
         colours = np.array([[250, 20, 20], [20, 250, 20], [20, 20, 250], [240, 240, 240]], dtype=np.int64)
@@ -70,6 +72,8 @@ class TinyShards:
         return len(self.images)
 
     def __getitem__(self, index: int) -> SimpleNamespace:
+        if index in self.damaged:
+            raise IntegrityError("E_SHARD_RECORD", "bytes changed", where=self.where(index))
         return SimpleNamespace(key=f"image{index}", image=self.images[index], label=self.labels[index], source_hash="")
 
     def where(self, index: int) -> str:
