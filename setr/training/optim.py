@@ -21,7 +21,8 @@ def build_optimizer(model: nn.Module, recipe: Recipe, *, kernel: str = "fused") 
     Each group carries `names` (its parameters' names, in order) and `lr_multiplier`.
     """
     groups = parameter_groups(model, recipe)
-    decay, kernels = recipe.weight_decay, {"fused": kernel == "fused", "foreach": kernel == "foreach"}
+    decay = recipe.weight_decay
+    kernels: dict[str, Any] = {"fused": kernel == "fused", "foreach": kernel == "foreach"}
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.base_lr, weight_decay=decay, **kernels)
     return torch.optim.SGD(groups, lr=recipe.base_lr, momentum=recipe.momentum, weight_decay=decay, **kernels)
