@@ -166,7 +166,7 @@ def measure(case: Case) -> dict[str, Any]:
 
 def training_recipe(case: Case, precision: str) -> Recipe:
     """Returns the recipe whose step is measured."""
-    published = recipe("cityscapes" if case.classes == 19 else "ade20k", case.decoder, "80k", flavour="mmseg")
+    published = recipe("cityscapes" if case.classes == 19 else "ade20k", case.decoder, "80k")
     return Recipe(base_lr=published.base_lr, crop_size=(case.crop, case.crop), precision=precision)
 
 
@@ -177,7 +177,6 @@ def training_model(case: Case, published: bool) -> Segmenter:
         f"setr-{case.decoder}",
         num_classes=case.classes,
         crop_size=(case.crop, case.crop),
-        flavour="mmseg",
         sizes=case.encoder,
     )
     for block in model.encoder.blocks:  # type: ignore[union-attr]
@@ -207,7 +206,7 @@ def forward_flop(case: Case) -> float:
 
 
 class PublishedTraining(TrainingModule):
-    """The same function as TrainingModule by the published order of operations (mmsegmentation 1.2.2)."""
+    """The same function as TrainingModule by the published order of operations."""
 
     def forward(self, images: Tensor, labels: Tensor, divisor: Tensor | None) -> Tensor:
         """Return (1 + auxiliary heads,) losses: logits at the labels' size first, then the cross-entropy."""

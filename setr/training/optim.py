@@ -22,7 +22,7 @@ def build_optimizer(model: nn.Module, recipe: Recipe, *, kernel: str = "fused") 
     """
     groups = parameter_groups(model, recipe)
     decay = recipe.weight_decay
-    kernels: Any = {"fused": kernel == "fused", "foreach": kernel == "foreach"}
+    kernels: dict[str, Any] = {"fused": kernel == "fused", "foreach": kernel == "foreach"}
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(groups, lr=recipe.base_lr, weight_decay=decay, **kernels)
     return torch.optim.SGD(groups, lr=recipe.base_lr, momentum=recipe.momentum, weight_decay=decay, **kernels)

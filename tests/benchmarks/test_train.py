@@ -42,14 +42,14 @@ def test_a_case_that_fails_is_a_row_too() -> None:
 def test_the_command_prints_a_table_on_a_cpu() -> None:
     words = ("--quick", "--device", "cpu", "--sizes", "t-large", "--decoders", "mla")
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.train", *words, "--cases", "eager", "checkpointed", "published"],
+        [sys.executable, "-m", "benchmarks.train", *words, "--cases", "eager", "published"],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     rows = [row for row in done.stdout.splitlines() if row.startswith("| mla")]
-    assert [row.split("|")[3].strip() for row in rows] == ["eager", "checkpointed", "published"]
+    assert [row.split("|")[3].strip() for row in rows] == ["eager", "published"]
     assert all(row.rstrip().endswith("|") and float(row.split("|")[5]) > 0 for row in rows), done.stdout
