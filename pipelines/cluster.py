@@ -48,6 +48,7 @@ Work = Callable[[Job, Context], dict[str, Any]]
 Domain = tuple[str, list[Any]]
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's driver
+ANSWER_SECONDS = 5.0
 LOCAL_ADDRESSES = ("", "local", "auto", "127.0.0.1", "localhost", "[::1]")
 
 
@@ -74,6 +75,7 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             expected="RAY_AUTH_MODE=token",
             remedy="start the cluster with a token and export RAY_AUTH_MODE=token",
         )
+    _require_answer(address)
     runtime: dict[str, Any] = {"env_vars": worker_environment()}
     options: dict[str, Any] = {}
     if not address:
@@ -105,6 +107,23 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     log_folder.mkdir(parents=True, exist_ok=True)
     resources = ray.cluster_resources()
     return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
+
+
+def _require_answer(address: str) -> None:
+    """Raises EnvironmentFailure if nobody listens at <host>:<port>: Ray itself would ask for minutes."""
+    host, separator, port = address.removeprefix("ray://").rpartition(":")
+    if not separator or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise EnvironmentFailure(
+            "E_CLUSTER",
+            "no Ray cluster answers",
+            where=address,
+            found=error.strerror or error,
+            remedy="start the cluster, or unset RAY_ADDRESS to run on this machine",
+        ) from None
 
 
 def worker_environment() -> dict[str, str]:

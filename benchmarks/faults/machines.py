@@ -1,5 +1,6 @@
 """Ray's nodes as processes of this machine, with ports and folders of their own, to be killed like machines."""
 
+import json
 import os
 import secrets
 import shutil
@@ -35,6 +36,8 @@ class Cluster:
             "RAY_AUTH_TOKEN": self.token,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_JOB_STOP_WAIT_TIME_S": str(stop_seconds),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a job says `python`
+            "RAY_raylet_start_wait_time_s": "300",
             **SOON,
         }
         self.nodes: list[subprocess.Popen[bytes]] = []
@@ -60,8 +63,19 @@ class Cluster:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def add_node(self, cpus: int = 1) -> "subprocess.Popen[bytes]":
-        """Starts a node; it joins while this returns."""
+        """Starts a node; it joins after this returns."""
         return self._start(f"--address={self.address}", f"--num-cpus={cpus}")
+
+    def wait_for_nodes(self, seconds: float = 400) -> None:
+        """Returns when all nodes that were started are in the cluster."""
+        deadline = time.monotonic() + seconds
+        while True:
+            found = json.loads(self._ask("/nodes?view=summary"))["data"]["summary"]
+            if sum(node["raylet"].get("state") == "ALIVE" for node in found) >= len(self.nodes):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"a node did not join: {(self.folder / 'node-1.log').read_text()}")
+            time.sleep(0.5)
 
     def kill(self, node: "subprocess.Popen[bytes]") -> None:
         """Kills a node with all that runs on it, at once, as a power cut does."""
@@ -79,12 +93,16 @@ class Cluster:
         self.nodes.append(node)
         return node
 
+    def _ask(self, path: str) -> bytes:
+        request = urllib.request.Request(self.jobs + path, headers={"Authorization": f"Bearer {self.token}"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return bytes(answer.read())
+
     def _wait(self, seconds: float = 400) -> None:
         deadline = time.monotonic() + seconds
-        request = urllib.request.Request(f"{self.jobs}/api/version", headers={"Authorization": f"Bearer {self.token}"})
         while True:
             try:
-                urllib.request.urlopen(request, timeout=5).close()
+                self._ask("/api/version")
             except OSError:
                 said = (self.folder / "node-0.log").read_text()
                 if self.nodes[0].poll() is not None or time.monotonic() > deadline:

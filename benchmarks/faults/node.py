@@ -29,6 +29,7 @@ def lose_a_node(home: Path, *, experiments: int = 2, iterations: int = 120) -> N
     with Cluster(home) as cluster:
         first = cluster.add_node()
         cluster.add_node()
+        cluster.wait_for_nodes()
         variables = environment(home, RAY_ADDRESS=cluster.address, **cluster.variables)
         driver = subprocess.Popen(
             command("sweep", *words),

@@ -81,6 +81,13 @@ def test_an_address_for_jobs_is_none_to_join(monkeypatch, tmp_path):
         cluster.connect(log_folder=tmp_path)
 
 
+def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
+    with pytest.raises(EnvironmentFailure, match=r"E_CLUSTER \| no Ray cluster answers \| 127\.0\.0\.1:9") as caught:
+        cluster.connect(log_folder=tmp_path)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_variable_that_the_job_was_submitted_with_holds(monkeypatch):
     monkeypatch.setenv("SETR_HOME", "/shared")
     monkeypatch.delenv(cluster.JOB_VARIABLE, raising=False)

@@ -30,6 +30,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cluster(home: Path) -> Iterator[Cluster]:
     with Cluster(home) as running:
         running.add_node()
+        running.wait_for_nodes()
         yield running
 
 

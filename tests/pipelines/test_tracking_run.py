@@ -135,8 +135,13 @@ def tracker(mlflow_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.slow
 def test_a_finished_experiment_is_in_postgresql_and_its_files_in_the_bucket(
-    tracker: Tracker, store: Server, trained: Planned, database: dict[str, str]
+    tracker: Tracker,
+    store: Server,
+    trained: Planned,
+    database: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # asked directly here, on machines that may be busy
     parent = tracker.start_parent("sweep", {}, "text")
     for _ in range(2):
         send_records(tracker, parent, [trained])
