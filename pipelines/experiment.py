@@ -134,6 +134,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "scores": kept | {evaluation.protocol.name: score_record(evaluation) for evaluation in evaluations},
                 "weights": receipts,
                 "classes": list(shards["val"].manifest.classes),
+                "validation_manifest": shards["val"].manifest_hash,
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
                 "seconds": outcome.seconds,
             },

@@ -5,6 +5,7 @@ accepted is sent again.
 """
 
 import json
+import re
 import tempfile
 import threading
 import time
@@ -12,12 +13,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.command import write_json
 from pipelines.experiment import EVENTS, PICTURE, SCORES
 from pipelines.jobs import Planned
-from pipelines.tracking import RECORD_ARTIFACT, Tracker
+from pipelines.serving import LOADER, example, write_published
+from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
+from setr.paper.cells import find_cell
 from setr.reporting.results import Result, read_experiment, save_results
 from setr.training.events import Event, EventReader
+from setr.training.resume import read_json
 
+RUN = "run.json"  # beside the record: code, environment, command, and the tracked run once there is one
+LINEAGE = ("git.", "setr.environment", "setr.train_command")  # tags that say how a training came to be
+_SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
 POLL_SECONDS = 0.3
 
@@ -32,14 +40,23 @@ class Recorder:
         parent: str,
         tags: Mapping[str, str],
         show: Callable[[list[tuple[str, Event]]], None],
+        *,
+        commands: Mapping[str, str] | None = None,
+        register: bool = False,
     ) -> None:
-        """Follow from what is on disk now: earlier attempts' events are not shown again."""
+        """Follow from what is on disk now: earlier attempts' events are not shown again.
+
+        `commands` gives by identity the command that trains the experiment again; `register` puts finished
+        experiments into the model registry.
+        """
+        self.commands, self.register = commands or {}, register
         self.planned = {entry.identity: entry for entry in planned}
         self.tracker, self.parent, self.tags, self.show = tracker, parent, dict(tags), show
         self.readers = {entry.identity: EventReader(entry.folder / EVENTS) for entry in planned}
         self.earlier = {identity: list(reader) for identity, reader in self.readers.items()}
         self.waiting: dict[str, list[Event]] = {}
         self.runs: dict[str, str] = {}
+        self.trained_here: set[str] = set()  # identities whose records grew in this session
         self.problem = ""  # why the tracking server did not take the last batch
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="recorder", daemon=True)
@@ -61,6 +78,9 @@ class Recorder:
             news = [(identity, event) for identity, reader in self.readers.items() for event in reader]
             for identity, event in news:
                 self.waiting.setdefault(identity, []).append(event)
+                self.trained_here.add(identity)
+                if event["event"] == "start":
+                    self._remember(identity)
             self.show(news)
             if last or time.monotonic() - flushed > FLUSH_SECONDS:
                 self.flush(tries=5 if last else 1)
@@ -93,6 +113,7 @@ class Recorder:
         entry = self.planned[identity]
         if identity not in self.runs:
             self.runs[identity] = self.tracker.start_child(self.parent, identity, entry.name, self._tags(entry))
+            self._remember(identity)
             self.tracker.set_parameters(self.runs[identity], parameters(entry))
             events = self.earlier[identity] + events  # an earlier session may have been cut off before it sent them
         run = self.runs[identity]
@@ -106,10 +127,27 @@ class Recorder:
         elif "stopped" in kinds:
             self.tracker.finish(run, stopped=True)
 
+    def _remember(self, identity: str) -> None:
+        """Keeps with the record what the tracking server is told: it may be away, or another one later."""
+        entry, run = self.planned[identity], self.runs.get(identity, "")
+        tags = self._lineage(entry) | ({PARENT_TAG: self.parent} if run else {})
+        known = {"run_id": run, "run_url": self.tracker.url(run)} if run else {}
+        write_json(entry.folder / RUN, {"tags": tags, **known})
+
+    def _lineage(self, entry: Planned) -> dict[str, str]:
+        """Returns the tags that say how the training came to be: this session's, or those it was given before."""
+        if entry.identity in self.trained_here:
+            command = self.commands.get(entry.identity, "")
+            return self.tags | ({"setr.train_command": command} if command else {})
+        kept = (read_json(entry.folder / RUN) or {}).get("tags", {})
+        kept = {name: value for name, value in kept.items() if name.startswith(LINEAGE)}
+        return kept or {"git.commit": "unknown", "git.dirty": "unknown"}
+
     def _tags(self, entry: Planned) -> dict[str, str]:
         experiment = entry.experiment
         return {
-            **self.tags,
+            **self._lineage(entry),
+            NOTE_TAG: description(entry),
             "setr.cells": " ".join(entry.cells),
             "setr.dataset": experiment.dataset,
             "setr.variant": experiment.variant,
@@ -139,15 +177,58 @@ class Recorder:
         with tempfile.TemporaryDirectory() as folder:
             save_results(Path(folder) / RECORD_ARTIFACT, [result])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
+        if self.register:
+            self._register(entry, run, result)
         self.tracker.finish(run)
+
+    def _register(self, entry: Planned, run: str, result: Result) -> None:
+        experiment = entry.experiment
+        name = "-".join((experiment.variant, experiment.dataset, experiment.scale))
+        scores = ", ".join(f"{one} {score['mIoU']:.2f}" for one, score in sorted(result.scores.items(), reverse=True))
+        tags = {
+            IDENTITY_TAG: entry.identity,
+            CHECKPOINT_TAG: result.checkpoint_sha256,
+            "setr.schedule": experiment.schedule,
+            "setr.seed": str(experiment.seed),
+            "setr.scores": scores,
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            write_published(entry.folder, Path(folder) / "data")
+            self.tracker.register(
+                run,
+                re.sub(r"[^\w.-]", "-", name),
+                Path(folder) / "data",
+                loader=LOADER,
+                example=example(),
+                tags=tags,
+                text=f"{entry.name} on {experiment.dataset}; mIoU %: {scores}. {_SERVE}",
+            )
+
+
+def description(entry: Planned) -> str:
+    """Returns what the MLflow UI shows above a run, in Markdown."""
+    experiment = entry.experiment
+    about = f"**{experiment.variant}**, {experiment.schedule} on {experiment.dataset}, {experiment.scale} scale"
+    lines = [f"{about}, seed {experiment.seed}. Identity `{entry.identity}`."]
+    for key in entry.cells:
+        paper = find_cell(key).paper
+        lines.append(f"- `{key}`: the paper prints {'no value' if paper is None else paper}")
+    if entry.cells:
+        lines.append(
+            f"\n`python pipelines/report.py trace {entry.cells[0]} --verify` shows where the number comes from."
+        )
+    return "\n".join(lines)
 
 
 def finished_result(entry: Planned) -> Result:
     """Returns everything a report needs of a finished experiment, read from its folder."""
     scored = json.loads((entry.folder / SCORES).read_text(encoding="utf-8"))
+    run = read_json(entry.folder / RUN) or {}
     tags = {
+        **run.get("tags", {}),
         "setr.checkpoint": scored["checkpoint"],
         "setr.parameters": str(scored["parameters"]),
+        "setr.validation_manifest": scored.get("validation_manifest", ""),
         **{f"setr.seconds.{name}": f"{value:.2f}" for name, value in scored["seconds"].items()},
     }
     areas = {path.stem.removeprefix("areas-"): path for path in sorted(entry.folder.glob("areas-*.npz"))}
@@ -158,6 +239,8 @@ def finished_result(entry: Planned) -> Result:
         checkpoint=str(entry.folder / scored["checkpoint_folder"]),
         class_names=tuple(scored["classes"]),
         per_image=areas,
+        run_id=run.get("run_id", ""),
+        run_url=run.get("run_url", ""),
     )
 
 

@@ -30,6 +30,7 @@ from pipelines.lineage import environment, git_diff, git_lineage
 from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder, finished_result
+from pipelines.reproduction import train_again
 from pipelines.scenes import draw_scenes
 from pipelines.tracking import IDENTITY_TAG, Tracker
 from pipelines.weights import make_weights
@@ -97,16 +98,26 @@ def train_missing(config: Config, planned: Sequence[Planned], missing: Sequence[
     lineage = git_lineage()
     tags = {**lineage, **environment()}
     name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
-    parent = tracker.start_parent(name, tags, _description(planned, missing))
+    parent = tracker.start_parent(name, {**tags, "setr.kind": "sweep"}, _description(planned, missing))
+    tracker.set_parameters(parent, {**to_dict(config)["sweep"], "experiments": len(planned), "to_train": len(missing)})
     tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
     tracker.text_artifact(parent, "code.diff", git_diff())
+    commands = {one.identity: train_again(config, one, workers=workers_of(config, one)) for one in missing}
     rows = {entry.identity: Row(entry.name, entry.experiment.recipe.iterations, step=entry.step) for entry in missing}
     board = Board(rows)
     begun = time.time()
     with _quiet(log) as screen, SweepProgress(board, screen) as progress, tracker.system_metrics(parent):
         resources = cluster.connect(log_folder=log.parent)
         with _stop_on_signal(stop_file) as received:
-            with Recorder(missing, tracker, parent, tags, progress.update) as recorder:
+            with Recorder(
+                missing,
+                tracker,
+                parent,
+                tags,
+                progress.update,
+                commands=commands,
+                register=config.tracking.register_models,
+            ) as recorder:
                 run_all(config, missing, stop_file, storage, resources)
             problem = recorder.problem
         cluster.disconnect()
@@ -130,7 +141,8 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
     if unsent:
         tags = {**git_lineage(), **environment()}
         parent = tracker.start_parent("records sent later", tags, f"{len(unsent)} experiments trained earlier.")
-        Recorder(unsent, tracker, parent, tags, lambda events: None).send_all()
+        register = config.tracking.register_models
+        Recorder(unsent, tracker, parent, tags, lambda events: None, register=register).send_all()
         tracker.finish(parent)
         print(f"sent {len(unsent)} records to MLflow")
 

@@ -16,6 +16,7 @@ from pipelines.experiment import SCORES, let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
 from pipelines.lineage import environment, git_lineage
 from pipelines.progress import Board, Row, SweepProgress
+from pipelines.reproduction import train_again
 from setr.config import Config
 from setr.training.context import distributed_context, stop_on_signals
 
@@ -35,6 +36,8 @@ class Session:
     tracker: "Tracker"
     parent: str
     tags: dict[str, str]
+    command: str  # that trains the experiment again
+    register: bool  # in the model registry
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -51,7 +54,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             if entry.state == "done":
                 return None
             check_writable(entry.folder)
-            sessions.append(_start_session(config, entry))
+            sessions.append(_start_session(config, entry, context.world_size))
             return entry.job(config, entry.folder / "stop", allow_drift=arguments.allow_drift)
 
         job = context.on_main(begin)
@@ -65,14 +68,15 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     return int(outcome.get("exit_status", 0))
 
 
-def _start_session(config: Config, planned: Planned) -> Session:
+def _start_session(config: Config, planned: Planned, workers: int) -> Session:
     # Imported where it is needed: the other ranks do not wait for MLflow.
     from pipelines.tracking import Tracker
 
     tags = {**git_lineage(), **environment()}
     tracker = Tracker(config.tracking, resolve("."))
     parent = tracker.start_parent(f"train {planned.name}", tags, "One training started by hand.")
-    return Session(planned, tracker, parent, tags)
+    command = train_again(config, planned, workers=workers)
+    return Session(planned, tracker, parent, tags, command, config.tracking.register_models)
 
 
 def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
@@ -82,7 +86,15 @@ def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
     planned = session.planned
     row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
     board = SweepProgress(Board({planned.identity: row}), sys.stdout)
-    recorder = Recorder([planned], session.tracker, session.parent, session.tags, board.update)
+    recorder = Recorder(
+        [planned],
+        session.tracker,
+        session.parent,
+        session.tags,
+        board.update,
+        commands={planned.identity: session.command},
+        register=session.register,
+    )
     outcome: Outcome = {"status": "failed"}
     try:
         with board, recorder:

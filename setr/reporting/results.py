@@ -19,6 +19,7 @@ TAGS: Mapping[str, tuple[str, ...]] = {
     "dirty": ("git.dirty",),  # true | false | unknown
     "diff": ("git.diff_sha256",),
     "checkpoint": ("setr.checkpoint",),
+    "validation": ("setr.validation_manifest",),  # hash of the data that was scored on
     "train": ("setr.train_command",),
     "score": ("setr.score_command",),
 }

@@ -1,6 +1,8 @@
 """Prepared data of a few generated images in a home folder of their own, and a small experiment trained on them."""
 
+import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,6 +13,10 @@ import pytest
 from pipelines.command import PROJECT
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, plan_training
+from pipelines.recording import Recorder
+from pipelines.reproduction import train_again
+from pipelines.sweep import write_results
+from pipelines.tracking import Tracker
 from setr.config import Config, load_config
 from setr.data.cityscapes import TRAIN_ID_TO_ID
 from setr.data.datasets import DATASETS
@@ -83,3 +89,26 @@ def trained(tiny_home: Path) -> Planned:
         outcome = run_experiment(json.loads(json.dumps(job)), Context())
         assert outcome == {"status": "finished"}, outcome
         return plan_training(config)
+
+
+@pytest.fixture
+def told(
+    home: Path, trained: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Config, Planned, Tracker]:
+    """A copy of the trained experiment in a home of its own, with its run in MLflow, a model and a local copy."""
+    mine = tmp_path / "home"
+    mine.mkdir()
+    (mine / "data").symlink_to(home / "data")
+    entry = dataclasses.replace(trained, folder=mine / "checkpoints" / trained.identity)
+    shutil.copytree(trained.folder, entry.folder)
+    monkeypatch.setenv("SETR_HOME", str(mine))
+    config = settings(section="sweep")
+    tracker = Tracker(config.tracking, mine)
+    tags = {"git.commit": "c" * 40, "git.dirty": "false", "setr.environment": "python 3"}
+    parent = tracker.start_parent("sweep", tags, "")
+    commands = {entry.identity: train_again(config, entry)}
+    recorder = Recorder([entry], tracker, parent, tags, lambda events: None, commands=commands, register=True)
+    recorder.trained_here.add(entry.identity)
+    recorder.send_all()
+    write_results(config, [entry], mine / "results")
+    return config, entry, tracker

@@ -1,17 +1,14 @@
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from setr.errors import InputError
 from setr.paper.cells import find_cell
 from setr.reporting.results import Result
-from setr.reporting.trace import as_json, as_text, score_command, trace, train_command, verify
-from setr.training.checkpoint import save
+from setr.reporting.trace import as_json, as_text, score_command, trace, train_command
 
 Make = Callable[..., Result]
 PUP = [find_cell("table2/setr-pup/80k")]
@@ -25,6 +22,7 @@ NAMES = [
     "code hash",
     "configuration",
     "data manifest",
+    "validation data",
     "weights",
     "checkpoint SHA-256",
     "checkpoint",
@@ -56,6 +54,7 @@ def test_one_chain_for_each_seed(result_of: Make) -> None:
         ({"tags": {"git.commit": "unknown", "git.dirty": "unknown"}}, "diff", "not recorded"),
         ({"tags": {"git.commit": "a", "git.dirty": "true"}}, "diff", "was not kept"),
         ({"identity": "0" * 64}, "configuration", "is not the hash"),
+        ({"tags": {"git.commit": "a", "git.dirty": "false"}}, "validation data", "no hash"),
         ({"checkpoint": "/nowhere"}, "checkpoint", "not there"),
         ({"checkpoint": None}, "checkpoint", "not known"),
         ({"checkpoint_sha256": ""}, "checkpoint SHA-256", "no hash"),
@@ -107,39 +106,3 @@ def test_commands_are_quoted_for_a_shell(result_of: Make) -> None:
     assert "'checkpoint=a b/$(rm x)'" in score_command(made, "ss")
     assert train_command(dataclasses.replace(made, tags={"setr.train_command": "mine"})) == "mine"
     assert "variant=setr-pup" in train_command(dataclasses.replace(made, cells=()))
-
-
-@pytest.fixture
-def stored(result_of: Make, tmp_path: Path) -> Result:
-    made = result_of(PUP, experiment={"weights": hashlib.sha256(b"w").hexdigest()})
-    tensors = {"model": {"a": torch.ones(2)}, "optimizer": {"a": torch.zeros(2)}}
-    info = save(tmp_path / "run", 5, tensors, {"identity": made.identity})
-    (tmp_path / "w.safetensors").write_bytes(b"w")
-    return dataclasses.replace(made, checkpoint=str(info.path), checkpoint_sha256=info.sha256)
-
-
-def test_verify_hashes_everything_again(stored: Result, tmp_path: Path) -> None:
-    found = verify(stored, weights=[tmp_path / "w.safetensors"], rescore=lambda _: [("val/1", 50.0, 50.0)])
-    assert [(link.name, link.broken) for link in found] == [
-        ("checkpoint bytes", ""),
-        ("weights bytes", ""),
-        ("score of val/1", ""),
-    ]
-
-
-def test_verify_names_what_changed(stored: Result, tmp_path: Path) -> None:
-    file = Path(stored.checkpoint or "") / "model.safetensors"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.chmod(0o644)
-    file.write_bytes(bytes(data))
-    (tmp_path / "w.safetensors").write_bytes(b"v")
-    found = verify(
-        stored,
-        shards=tmp_path / "no-data",
-        weights=[tmp_path / "w.safetensors"],
-        rescore=lambda _: [("val/1", 50.0, 49.0)],
-    )
-    assert [bool(link.broken) for link in found] == [True] * 4
-    assert "model.safetensors" in found[0].broken
-    assert "recorded was" in found[2].broken
