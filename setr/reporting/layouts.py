@@ -72,7 +72,8 @@ def coverage(report: TableReport) -> str:
     if not report.wanted:
         return "This table holds no scores to measure."
     tally = ", ".join(f"{count} {verdict}" for verdict, count in report.tally.items())
-    return f"{len(report.present)} of {len(report.wanted)} numbers measured ({tally})."
+    counted = " In a / b, a is printed and b counted here." if any(row.facts for row in report.rows) else ""
+    return f"{len(report.present)} of {len(report.wanted)} numbers measured ({tally}).{counted}"
 
 
 def caption(report: TableReport) -> str:
