@@ -22,7 +22,7 @@ def expected_protocols(column: Sequence[Cell], scored: Mapping[str, Sequence[Res
     for cell in column:
         if cell.runnable:
             groups.setdefault(cell.published_protocol().digest(), []).append(cell)
-    expected = {}
+    expected: dict[str, str] = {}
     for group in groups.values():
         most = most_frequent(scored_digest(cell, one) for cell in group for one in scored[cell.key])
         expected |= {cell.key: most for cell in group}
