@@ -193,11 +193,11 @@ class Recorder:
             "setr.scores": scores,
         }
         with tempfile.TemporaryDirectory() as folder:
-            write_published(entry.folder, Path(folder) / "data")
+            write_published(entry.folder, Path(folder) / "segmenter")
             self.tracker.register(
                 run,
                 re.sub(r"[^\w.-]", "-", name),
-                Path(folder) / "data",
+                Path(folder) / "segmenter",
                 loader=LOADER,
                 example=example(),
                 tags=tags,

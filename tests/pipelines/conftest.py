@@ -17,7 +17,7 @@ from pipelines.recording import Recorder
 from pipelines.reproduction import train_again
 from pipelines.sweep import write_results
 from pipelines.tracking import Tracker
-from setr.config import Config, load_config
+from setr.config import Config, TrackingConfig, load_config
 from setr.data.cityscapes import TRAIN_ID_TO_ID
 from setr.data.datasets import DATASETS
 from setr.data.folder import FolderSettings, folder_dataset
@@ -91,14 +91,25 @@ def trained(tiny_home: Path) -> Planned:
         return plan_training(config)
 
 
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Returns an MLflow database without runs: making one takes seconds, copying it does not."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        home = tmp_path_factory.mktemp("database")
+        Tracker(TrackingConfig(experiment="template"), home)
+        return home / "mlflow.db"
+
+
 @pytest.fixture
 def told(
-    home: Path, trained: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Path, trained: Planned, new_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> tuple[Config, Planned, Tracker]:
     """A copy of the trained experiment in a home of its own, with its run in MLflow, a model and a local copy."""
     mine = tmp_path / "home"
     mine.mkdir()
     (mine / "data").symlink_to(home / "data")
+    shutil.copy(new_database, mine)
     entry = dataclasses.replace(trained, folder=mine / "checkpoints" / trained.identity)
     shutil.copytree(trained.folder, entry.folder)
     monkeypatch.setenv("SETR_HOME", str(mine))

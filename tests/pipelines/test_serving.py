@@ -85,7 +85,7 @@ class Marker:
 def plant(folder: Path, marker: Path) -> None:
     """Puts code and pickles into a model's folder, wherever something might look for them."""
     code = f"import pathlib\npathlib.Path({str(marker)!r}).mkdir(exist_ok=True)\n"
-    for place in (folder, folder / "data", folder / "code"):
+    for place in (folder, folder / "data", folder / "data" / "segmenter", folder / "code"):
         for name in ("sitecustomize", "serving", "model", "torch", "numpy"):
             (place / "pipelines").mkdir(parents=True, exist_ok=True)
             (place / f"{name}.py").write_text(code)
@@ -109,7 +109,12 @@ def test_a_finished_experiment_is_one_version_with_signature_and_example(told: T
     assert "mIoU" in version.description
     folder = the_model(told)
     names = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
-    assert {"data/model.safetensors", "data/segmenter.json", "input_example.json", "MLmodel"} <= names
+    assert {
+        "data/segmenter/model.safetensors",
+        "data/segmenter/segmenter.json",
+        "input_example.json",
+        "MLmodel",
+    } <= names
     assert not [name for name in names if name.endswith((".py", ".pkl", ".pth", ".pt"))]
     described = mlflow.models.Model.load(str(folder))
     assert described.signature is not None
@@ -148,11 +153,12 @@ def test_mlflow_serves_a_segmentation(told: Told, tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     words = ["models", "serve", "-m", f"models:/{NAME}/1", "--env-manager", "local", "-p", str(port)]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # MLflow looks for uvicorn there
     with (tmp_path / "server.txt").open("w") as log:
         server = subprocess.Popen(
             [sys.executable, "-m", "mlflow", *words],
             cwd=tmp_path,
-            env=environment(tmp_path, MLFLOW_TRACKING_URI=told[2].uri),
+            env=environment(tmp_path, MLFLOW_TRACKING_URI=told[2].uri, PATH=path),
             stdout=log,
             stderr=log,
         )
@@ -167,7 +173,7 @@ def test_mlflow_serves_a_segmentation(told: Told, tmp_path: Path) -> None:
     finally:
         server.terminate()
         server.wait(30)
-    served: Served = read_published(the_model(told) / "data")
+    served: Served = read_published(the_model(told) / "data" / "segmenter")
     np.testing.assert_array_equal(found, served.predict(images))
     assert not marker.exists()
 
