@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui camvid clean lock
+.PHONY: help setup repro test check ui docs camvid clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 12
@@ -41,6 +41,9 @@ check: setup ## Format, lint, types and import contracts; every one blocks
 ui: setup ## Browse the runs in the MLflow UI (Ctrl-C stops it)
 	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port 5000 \
 		--backend-store-uri "sqlite:///$$PWD/mlflow.db" --default-artifact-root "$$PWD/mlartifacts"
+
+docs: ## Write the reference from the docstrings into docs/reference/
+	@$(PYTHON) docs/reference.py
 
 # Real street scenes from random weights: half the images' size, windows of the whole image (position tells a lot), mild
 # augmentation, and what short trainings from nothing need: AdamW, warm-up, class weights, bfloat16.

@@ -5,6 +5,7 @@ accepted is sent again.
 """
 
 import json
+import re
 import tempfile
 import threading
 import time
@@ -12,14 +13,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.command import write_json
 from pipelines.experiment import EVENTS, EXPERIMENT, PICTURE, SCORES
 from pipelines.jobs import Planned
 from pipelines.lineage import DIFFS
-from pipelines.tracking import RECORD_ARTIFACT, Tracker
+from pipelines.serving import LOADER, example, write_published
+from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
+from setr.paper.cells import find_cell
 from setr.reporting.results import Result, read_experiment, save_results
 from setr.training.events import Event, EventReader, Unrepeated, read_events
 from setr.training.resume import read_json
 
+RUN = "run.json"  # beside the record: the tracked run, once there is one
+_SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
 PATIENCE_SECONDS = 30.0  # between two tries, at most, while the server is away
 POLL_SECONDS = 0.3
@@ -29,9 +35,12 @@ LIFE = ("start", "finished", "failed", "stopped")  # events that say how an expe
 class Sender:
     """Writes records to the tracking server; what is sent twice is there once."""
 
-    def __init__(self, tracker: Tracker, parent: str, tags: Mapping[str, str]) -> None:
-        """Send to `tracker`, as children of `parent`; `tags` say what records themselves do not."""
-        self.tracker, self.parent, self.tags = tracker, parent, dict(tags)
+    def __init__(self, tracker: Tracker, parent: str, tags: Mapping[str, str], *, register: bool = False) -> None:
+        """Send to `tracker`, as children of `parent`; `tags` say what records themselves do not.
+
+        `register` puts finished experiments into the model registry.
+        """
+        self.tracker, self.parent, self.tags, self.register = tracker, parent, dict(tags), register
         self.runs: dict[str, str] = {}
 
     def send(self, entry: Planned, events: Sequence[Event], *, done: bool = False) -> None:
@@ -45,6 +54,9 @@ class Sender:
             if diff.is_file():
                 self.tracker.artifacts(run, [diff])
             self.runs[identity] = run
+            if run and (entry.folder / EXPERIMENT).is_file():
+                # The report names the run also while the tracking server is away.
+                write_json(entry.folder / RUN, {"id": run, "url": self.tracker.url(run), "parent": self.parent})
         run = self.runs[identity]
         self.tracker.replay(run, events)
         last: Event = next((event for event in reversed(events) if event["event"] in LIFE), {"event": ""})
@@ -59,11 +71,11 @@ class Sender:
     def _tags(self, entry: Planned, events: Sequence[Event]) -> dict[str, str]:
         """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
         experiment = entry.experiment
-        starts = [event for event in events if event["event"] == "start" and "tags" in event]
-        kept = starts[-1] if starts else ((read_json(entry.folder / EXPERIMENT) or {}).get("job") or {})
+        starts = [event["tags"] for event in events if event["event"] == "start" and "tags" in event]
         return {
             **self.tags,
-            **kept.get("tags", {}),
+            **(starts[-1] if starts else _kept_tags(entry)),
+            NOTE_TAG: description(entry),
             "setr.cells": " ".join(entry.cells),
             "setr.dataset": experiment.dataset,
             "setr.variant": experiment.variant,
@@ -103,6 +115,31 @@ class Sender:
         with tempfile.TemporaryDirectory() as folder:
             save_results(Path(folder) / RECORD_ARTIFACT, [result])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
+        if self.register and run:
+            self._register(entry, run, result)
+
+    def _register(self, entry: Planned, run: str, result: Result) -> None:
+        experiment = entry.experiment
+        name = "-".join((experiment.variant, experiment.dataset, experiment.scale))
+        scores = ", ".join(f"{one} {score['mIoU']:.2f}" for one, score in sorted(result.scores.items(), reverse=True))
+        tags = {
+            IDENTITY_TAG: entry.identity,
+            CHECKPOINT_TAG: result.checkpoint_sha256,
+            "setr.schedule": experiment.schedule,
+            "setr.seed": str(experiment.seed),
+            "setr.scores": scores,
+        }
+        with tempfile.TemporaryDirectory() as folder:
+            write_published(entry.folder, Path(folder) / "segmenter")
+            self.tracker.register(
+                run,
+                re.sub(r"[^\w.-]", "-", name),
+                Path(folder) / "segmenter",
+                loader=LOADER,
+                example=example(),
+                tags=tags,
+                text=f"{entry.name} on {experiment.dataset}; mIoU %: {scores}. {_SERVE}",
+            )
 
 
 class Recorder:
@@ -115,10 +152,12 @@ class Recorder:
         parent: str,
         tags: Mapping[str, str],
         show: Callable[[list[tuple[str, Event]]], None],
+        *,
+        register: bool = False,
     ) -> None:
         """Follow from what is on disk now: earlier attempts' events are not shown again, but sent with the next."""
         self.planned = {entry.identity: entry for entry in planned}
-        self.sender, self.show = Sender(tracker, parent, tags), show
+        self.sender, self.show = Sender(tracker, parent, tags, register=register), show
         self.readers = {entry.identity: EventReader(entry.folder / EVENTS) for entry in planned}
         self.unrepeated = {identity: Unrepeated() for identity in self.planned}
         # An earlier session may have been cut off before it sent them.
@@ -190,18 +229,42 @@ class Recorder:
         self._pause = min(2 * self._pause, PATIENCE_SECONDS) if failures else FLUSH_SECONDS
 
 
-def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned]) -> None:
+def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned], *, register: bool = False) -> None:
     """Sends whole records of finished experiments that nobody trains now."""
-    sender = Sender(tracker, parent, {})
+    sender = Sender(tracker, parent, {}, register=register)
     for entry in entries:
         sender.send(entry, read_events(entry.folder / EVENTS), done=True)
+
+
+def description(entry: Planned) -> str:
+    """Returns what the MLflow UI shows above a run, in Markdown."""
+    experiment = entry.experiment
+    about = f"**{experiment.variant}**, {experiment.schedule} on {experiment.dataset}, {experiment.scale} scale"
+    lines = [f"{about}, seed {experiment.seed}. Identity `{entry.identity}`."]
+    for key in entry.cells:
+        paper = find_cell(key).paper
+        lines.append(f"- `{key}`: the paper prints {'no value' if paper is None else paper}")
+    if entry.cells:
+        lines.append(
+            f"\n`python pipelines/report.py trace {entry.cells[0]} --verify` shows where the number comes from."
+        )
+    return "\n".join(lines)
+
+
+def _kept_tags(entry: Planned) -> dict[str, str]:
+    """Returns what the training was told of the code and environment it began with."""
+    job = (read_json(entry.folder / EXPERIMENT) or {}).get("job") or {}
+    return dict(job.get("tags", {}))
 
 
 def finished_result(entry: Planned) -> Result:
     """Returns everything a report needs of a finished experiment, read from its folder."""
     scored = json.loads((entry.folder / SCORES).read_text(encoding="utf-8"))
     attempt = next((event for event in reversed(read_events(entry.folder / EVENTS)) if event["event"] == "start"), {})
+    run = read_json(entry.folder / RUN) or {}
     tags = {
+        **_kept_tags(entry),
+        **({PARENT_TAG: run["parent"]} if run.get("parent") else {}),
         **{f"setr.{name}": str(attempt[name]) for name in ("device", "world_size", "execution") if name in attempt},
         "setr.checkpoint": scored["checkpoint"],
         "setr.parameters": str(scored["parameters"]),
@@ -215,6 +278,8 @@ def finished_result(entry: Planned) -> Result:
         checkpoint=str(entry.folder / scored["checkpoint_folder"]),
         class_names=tuple(scored["classes"]),
         per_image=areas,
+        run_id=run.get("id", ""),
+        run_url=run.get("url", ""),
     )
 
 

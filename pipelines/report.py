@@ -1,26 +1,40 @@
 """Lays out the paper's tables with every number linked to its run: `python pipelines/report.py`.
 
 `python pipelines/report.py trace table2/setr-pup/80k` prints the chain from one number to the bytes it came from;
-`--verify` hashes everything again.
+`--verify` hashes everything again and scores a sample of images.
 """
 
 import argparse
 import dataclasses
 import json
+import re
+import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.command import PROJECT, resolve, resolve_location, run_command
-from pipelines.tracking import RECORD_ARTIFACT, Tracker, open_tracker, redact, tracking_uri
+from pipelines.command import PROJECT, resolve, run_command
+from pipelines.tracking import (
+    IDENTITY_TAG,
+    PARENT_TAG,
+    RECORD_ARTIFACT,
+    TrackedRun,
+    Tracker,
+    open_tracker,
+    redact,
+    tracking_uri,
+)
 from setr.config import Config
 from setr.errors import EnvironmentFailure, InputError
 from setr.reporting.figure_store import kept_figures
-from setr.reporting.results import Note, Result, load_results
+from setr.reporting.results import Note, Result, load_results, read_experiment
 from setr.reporting.site import build_site
-from setr.reporting.trace import as_text, trace, verify
+from setr.reporting.trace import as_text, one_line, trace
+from setr.reporting.verification import verified_text
 
 PICTURE = "qualitative.png"
 FIGURES = "figures"  # below storage.results: what pipelines/figures.py --report drew
+ARTIFACT_SUFFIXES = (".csv", ".json", ".md", ".svg", ".tex")  # of the report, as the MLflow UI shows them
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -31,50 +45,70 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     if words and words[0] != "trace":
         raise InputError("E_COMMAND", "unknown word", found=words[0], expected="trace <cell>, or section.key=value")
     with tempfile.TemporaryDirectory() as folder:
-        results, notes, source = collect(config, Path(folder))
+        found = collect(config, Path(folder))
         if words:
-            return print_chain(config, words[1:], results, arguments.verify)
+            return print_chain(config, words[1:], found, arguments)
         counted = resolve(config.storage.results) / "parameters.json"
         facts = json.loads(counted.read_text(encoding="utf-8")) if counted.is_file() else {}
-        drawn, missing = kept_figures(resolve(config.storage.results) / FIGURES, results)
+        drawn, missing = kept_figures(resolve(config.storage.results) / FIGURES, found.results)
         site = build_site(
-            results,
+            found.results,
             resolve(config.storage.report),
-            notes=[*notes, *missing],
+            notes=[*found.notes, *missing],
             facts=facts,
-            source=source,
+            source=found.source,
             drawn=drawn,
         )
+        problem = store_with_sweep(found, site.index) if site.rebuilt else ""
+    if problem:
+        print(f"tables and figures are not in MLflow: {problem}")
+    if found.source:
+        print(found.source)
     for note in site.notes:
-        print(f"note: {note.subject}: {note.text}")
-    print(f"{len(results)} experiments, {site.files} files{'' if site.rebuilt else ', nothing changed'}: {site.index}")
+        print(one_line(f"note: {note.subject}: {note.text}"))
+    count = f"{len(found.results)} experiments, {site.files} files"
+    print(f"{count}{'' if site.rebuilt else ', nothing changed'}: {site.index}")
     return 0
 
 
-def collect(config: Config, folder: Path) -> tuple[list[Result], list[Note], str]:
+@dataclass(frozen=True)
+class Collected:
+    """The results that a report is made of, and where they come from."""
+
+    results: list[Result]
+    notes: list[Note]
+    source: str = ""  # a sentence for readers, where it is not the tracking server
+    tracker: Tracker | None = None  # None: it could not be reached
+
+
+def collect(config: Config, folder: Path) -> Collected:
     """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which."""
     local = local_results(resolve(config.storage.results) / "runs")
     try:
         tracker = open_tracker(config.tracking, resolve("."))
-        tracked, notes = tracked_results(tracker, folder)
+        tracked, notes = tracked_results(config, tracker, folder)
     except EnvironmentFailure as error:
         if not local:
             raise
         source = "The tracking server could not be reached: these are the last sweep's local copies."
-        return local, [Note("tracking", str(error))], source
+        return Collected(local, [Note("tracking", str(error))], source)
     known = {result.identity for result in tracked}
     untracked = [result for result in local if result.identity not in known]
     notes += [Note(result.short, "has no run in the tracking server: a local copy counts") for result in untracked]
-    return [*tracked, *untracked], notes, ""
+    return Collected([*tracked, *untracked], notes, tracker=tracker)
 
 
-def tracked_results(tracker: Tracker, folder: Path) -> tuple[list[Result], list[Note]]:
+def tracked_results(config: Config, tracker: Tracker, folder: Path) -> tuple[list[Result], list[Note]]:
     """Returns one Result for each experiment's run, with the pictures and counts it keeps fetched into `folder`."""
     results, notes = [], []
     for run in tracker.runs("tags.`setr.identity` != ''"):
-        record = tracker.fetch_artifact(run.run_id, RECORD_ARTIFACT)
+        record = tracker.fetch_artifact(run.run_id, RECORD_ARTIFACT, run.artifacts)
         if record is None:
-            notes.append(Note(run.name or run.run_id, f"no result yet ({run.status.lower()})"))
+            found = unfinished(config, run)
+            if isinstance(found, Result):
+                results.append(found)
+            else:
+                notes.append(found)
             continue
         place = folder / run.run_id
         place.mkdir()
@@ -86,7 +120,7 @@ def tracked_results(tracker: Tracker, folder: Path) -> tuple[list[Result], list[
             continue
         pictures, areas = [], {}
         for name in [PICTURE, *(path.name for path in result.per_image.values())]:
-            data = tracker.fetch_artifact(run.run_id, name)
+            data = tracker.fetch_artifact(run.run_id, name, run.artifacts)
             if data is None:
                 notes.append(Note(result.short, f"artifact {name} is missing"))
                 continue
@@ -108,32 +142,65 @@ def tracked_results(tracker: Tracker, folder: Path) -> tuple[list[Result], list[
     return results, notes
 
 
+def unfinished(config: Config, run: TrackedRun) -> Result | Note:
+    """Returns how far a run without a record is, from the experiment's folder; a note where that cannot be read."""
+    identity = run.tags[IDENTITY_TAG]
+    # The tag is anybody's text: only a hash may name a folder.
+    if not re.fullmatch("[0-9a-f]{64}", identity):
+        return Note(run.name or run.run_id, "left out: no experiment of this project")
+    try:
+        return read_experiment(
+            resolve(config.storage.checkpoints) / identity,
+            cells=tuple(run.tags.get("setr.cells", "").split()),
+            run_id=run.run_id,
+            run_url=run.url,
+            tags=run.tags,
+        )
+    except InputError:
+        return Note(run.name or run.run_id, f"no result yet ({run.status.lower()})")
+
+
+def store_with_sweep(found: Collected, index: Path) -> str:
+    """Stores tables and figures with the newest sweep behind the results; returns why not, "" if it was done."""
+    parents = {one.tags[PARENT_TAG] for one in found.results if one.tags.get(PARENT_TAG)}
+    if found.tracker is None or not parents:
+        return ""
+    try:
+        runs = [run for run in map(found.tracker.run, sorted(parents)) if run is not None]
+        newest = max(runs, key=lambda run: run.start_time, default=None)
+        with tempfile.TemporaryDirectory() as folder:
+            for file in sorted((*index.parent.glob("table-*.*"), *index.parent.glob("figures/*.svg"))):
+                if file.suffix in ARTIFACT_SUFFIXES:
+                    shutil.copy(file, folder)
+            if newest is not None:
+                found.tracker.folder_artifact(newest.run_id, Path(folder), "report")
+    except Exception as error:  # the report is written; the server's answer must not end that
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
+
+
 def local_results(folder: Path) -> list[Result]:
     """Returns the results that the last sweep wrote into results/runs."""
     return [load_results(path)[0] for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
 
 
-def print_chain(config: Config, words: list[str], results: list[Result], again: bool) -> int:
+def print_chain(config: Config, words: list[str], found: Collected, arguments: argparse.Namespace) -> int:
     """Prints the chain of one cell; returns 1 if a link is broken."""
     if len(words) != 1:
         raise InputError("E_COMMAND", "trace takes one cell", expected="trace table2/setr-pup/80k")
-    chains = trace(words[0], results)
+    chains = trace(words[0], found.results)
+    if found.source:
+        print(found.source)
     print(as_text(chains))
     whole = all(chain.whole for chain in chains)
-    if again:
+    if arguments.verify:
         # Imported here: the report itself needs no torch.
-        from pipelines.jobs import weight_files
-        from setr.data.locations import below, local_folder
+        from pipelines.verification import verify_chain
 
         for chain in chains:
-            if chain.result is None:
-                continue
-            location = below(resolve_location(config.data.shards), str(chain.result.of("dataset")), "train")
-            shards = local_folder(location, config.data.local_copy)
-            weights = weight_files(chain.result.of("variant"), chain.result.of("scale"), resolve(config.weights.folder))
-            for link in verify(chain.result, shards=shards, weights=weights):
-                print(f"verify {link.name}: {link.broken or 'ok'}")
-                whole = whole and not link.broken
+            verified = verify_chain(config, chain, found.tracker, images=arguments.images)
+            print(verified_text(verified))
+            whole = whole and not any(link.broken for link in verified)
     return 0 if whole else 1
 
 
@@ -148,7 +215,8 @@ def print_places(config: Config) -> int:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--verify", action="store_true", help="with trace: hash data, weights and checkpoint again")
+    parser.add_argument("--verify", action="store_true", help="with trace: hash everything again, score some images")
+    parser.add_argument("--images", type=int, default=12, help="with --verify: images to score again, about; 0: all")
     parser.add_argument("--where", action="store_true", help="print where the report and the MLflow UI are, and stop")
 
 

@@ -45,13 +45,15 @@ def parent_run(
     name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
     key = hashlib.sha256(" ".join(sorted(entry.identity for entry in planned)).encode()).hexdigest()
     try:
-        parent = tracker.start_parent(name, origin(), description, key=key)
+        parent = tracker.start_parent(name, {**origin(), "setr.kind": "sweep"}, description, key=key)
     except Exception as error:  # it answered a moment ago
         found = str(error).partition("\n")[0]
         raise EnvironmentFailure(
             "E_TRACKING", "MLflow takes no new run", where=redact(tracker.uri), found=redact(found)
         ) from None
     try:
+        counts = {"experiments": len(planned), "to_train": len(missing)}
+        tracker.set_parameters(parent, {**to_dict(config)["sweep"], **counts})
         tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
         tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
         yield parent
@@ -90,6 +92,6 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
     unsent = [e for e in planned if e.identity not in tracked and e.state_now()[0] == "done"]
     if unsent:
         parent = tracker.start_parent("records sent later", origin(), "Experiments trained earlier.", key="later")
-        send_records(tracker, parent, unsent)
+        send_records(tracker, parent, unsent, register=config.tracking.register_models)
         tracker.finish(parent)
         print(f"sent {len(unsent)} records to MLflow")

@@ -118,7 +118,9 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
         SweepProgress(board, screen) as progress,
     ):
         board.slots = slots_of(config, resources)
-        recorder = Recorder(missing, tracker, parent, origin(), progress.update)
+        recorder = Recorder(
+            missing, tracker, parent, origin(), progress.update, register=config.tracking.register_models
+        )
         with tracker.system_metrics(parent), recorder:
             run_all(config, missing, stop_file, storage, resources)
         failed = board.count("failed")

@@ -4,6 +4,7 @@ Workers write events to their experiment's file; the driver replays that file he
 recorded with, and MLflow drops identical points, so replaying twice changes nothing.
 """
 
+import contextlib
 import logging
 import os
 import tempfile
@@ -11,6 +12,7 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,19 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 # A second wall: nothing here loads a model from the registry, and nobody's pickle runs if something does.
+# (What is registered holds no pickle: pipelines/serving.py.)
 os.environ.setdefault("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
 
 import mlflow
+import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.models import ModelSignature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+from mlflow.types import Schema, TensorSpec
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from setr.config import TrackingConfig
 from setr.errors import EnvironmentFailure
@@ -36,11 +44,23 @@ logging.getLogger("mlflow").setLevel(logging.WARNING)
 logging.getLogger("alembic").setLevel(logging.WARNING)
 
 OFFLINE = "offline"  # as tracking.uri or MLFLOW_TRACKING_URI: nothing is tracked until the records are imported
+_EXPERIMENT = (
+    "A run for each command that trained (the parent), below it a run for each experiment: data set, model, schedule, "
+    "seed.\n\n"
+    "- filter: ``tags.`setr.variant` = 'setr-pup'``, ``tags.`setr.cells` LIKE '%table2/%'``, "
+    "``tags.`setr.schedule` = '80k'``, ``tags.`setr.scale` = 'paper'``\n"
+    "- metrics: `train/` and `val/` are curves, `final/<protocol>/` the scores that the tables print\n"
+    "- artifacts: `record.json` (everything a report needs), `qualitative.png`; of the parent: the report's tables and "
+    "figures\n"
+)
 BATCH = 1000  # points in one request, MLflow's limit
 IDENTITY_TAG = "setr.identity"
 KEY_TAG = "setr.key"  # what a parent run is found again by
 PARENT_TAG = "mlflow.parentRunId"
+NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
 RECORD_ARTIFACT = "record.json"
+CHECKPOINT_TAG = "setr.checkpoint"
+UPLOAD_SECONDS = "600"  # for the answer to a model's upload, which may be a gigabyte
 
 
 @dataclass(frozen=True)
@@ -54,6 +74,7 @@ class TrackedRun:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     start_time: int  # milliseconds
+    artifacts: str  # address of the folder of files
 
 
 def tracking_uri(config: TrackingConfig, home: Path) -> str:
@@ -122,11 +143,9 @@ class Tracker:
             tags = {**tags, KEY_TAG: key}
             for found in self.runs(f"tags.`{KEY_TAG}` = '{key}'"):
                 self.client.update_run(found.run_id, status="RUNNING")
-                self.set_tags(found.run_id, {"mlflow.note.content": description, **tags})
+                self.set_tags(found.run_id, {NOTE_TAG: description, **tags})
                 return found.run_id
-        run = self.client.create_run(
-            self.experiment_id, run_name=name, tags={"mlflow.note.content": description, **tags}
-        )
+        run = self.client.create_run(self.experiment_id, run_name=name, tags={NOTE_TAG: description, **tags})
         return str(run.info.run_id)
 
     def start_child(self, parent: str, identity: str, name: str, tags: Mapping[str, str]) -> str:
@@ -141,6 +160,13 @@ class Tracker:
             self.experiment_id, run_name=name, tags={**tags, IDENTITY_TAG: identity, PARENT_TAG: parent}
         )
         return str(run.info.run_id)
+
+    def run(self, run_id: str) -> TrackedRun | None:
+        """Returns a run, None if the server has none of that id."""
+        try:
+            return self._tracked(self.client.get_run(run_id))
+        except MlflowException:
+            return None
 
     def find(self, identity: str) -> list[TrackedRun]:
         """Returns the identity's runs, oldest first."""
@@ -176,6 +202,7 @@ class Tracker:
             tags=dict(run.data.tags),
             metrics=dict(run.data.metrics),
             start_time=run.info.start_time,
+            artifacts=run.info.artifact_uri or "",
         )
 
     def url(self, run_id: str) -> str:
@@ -197,7 +224,7 @@ class Tracker:
     def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
         """Writes the metrics of `events` with a step above `after_step`; returns the number of points."""
         points = [
-            Metric(name, value, int(seconds * 1000), step)
+            Metric(_grouped(name), value, int(seconds * 1000), step)
             for name, series in curves(list(events)).items()
             for step, value, seconds in series
             if step > after_step
@@ -211,17 +238,72 @@ class Tracker:
         for path in files:
             self.client.log_artifact(run_id, str(path))
 
+    def folder_artifact(self, run_id: str, folder: Path, name: str) -> None:
+        """Stores all files of a folder with the run, below `name`."""
+        self.client.log_artifacts(run_id, str(folder), name)
+
     def text_artifact(self, run_id: str, name: str, text: str) -> None:
         """Stores a text with the run."""
         self.client.log_text(run_id, text, name)
 
-    def fetch_artifact(self, run_id: str, name: str) -> bytes | None:
-        """Returns the bytes of one of the run's artifacts, or None if it has none of that name."""
-        with tempfile.TemporaryDirectory() as folder:
+    def fetch_artifact(self, run_id: str, name: str, folder: str = "") -> bytes | None:
+        """Returns the bytes of one of the run's artifacts, or None if it has none of that name.
+
+        `folder` is the run's address of files, if known: one on this machine's disk is read without asking.
+        """
+        if folder and is_local_uri(folder):
             try:
-                return Path(self.client.download_artifacts(run_id, name, folder)).read_bytes()
+                return (Path(local_file_uri_to_path(folder)) / name).read_bytes()
+            except OSError:
+                return None
+        with tempfile.TemporaryDirectory() as place:
+            try:
+                return Path(self.client.download_artifacts(run_id, name, place)).read_bytes()
             except (MlflowException, OSError):
                 return None
+
+    def register(
+        self,
+        run_id: str,
+        name: str,
+        data: Path,
+        *,
+        loader: str,
+        example: np.ndarray,
+        tags: Mapping[str, str],
+        text: str,
+    ) -> str:
+        """Registers the files in `data` as a version of the model `name`; returns its number.
+
+        `loader` is the installed module that reads them (MLflow calls its _load_pyfunc), `example` images (B,H,W,3),
+        `text` the description. A run's checkpoint is registered once.
+        """
+        for known in self.client.search_model_versions(f"run_id = '{run_id}'"):
+            if known.name == name and known.tags.get(CHECKPOINT_TAG) == tags[CHECKPOINT_TAG]:
+                return str(known.version)
+        place = f"model-{tags[CHECKPOINT_TAG][:12]}"  # another checkpoint of the run takes nothing from under a version
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
+            outputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1))]),
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / place
+            mlflow.pyfunc.save_model(
+                path,
+                loader_module=loader,
+                data_path=str(data),
+                signature=signature,
+                input_example=example,
+                pip_requirements=[f"setr-tables=={version('setr-tables')}"],
+            )
+            with _patience():
+                self.client.log_artifacts(run_id, str(path), place)
+        with contextlib.suppress(MlflowException):  # it is there already, which the next call needs
+            self.client.create_registered_model(name)
+        made = self.client.create_model_version(
+            name, f"runs:/{run_id}/{place}", run_id, tags=dict(tags), description=text, await_creation_for=0
+        )
+        return str(made.version)
 
     def finish(self, run_id: str, *, failed: bool = False, stopped: bool = False) -> None:
         """Marks the run as ended."""
@@ -237,6 +319,22 @@ class Tracker:
             yield
         finally:
             monitor.finish()
+
+
+def _grouped(name: str) -> str:
+    """Returns a metric's name as the MLflow UI groups its charts: by what stands before the slash."""
+    return name if name.startswith(("val/", "final/", "sweep/")) else f"train/{name}"
+
+
+@contextmanager
+def _patience() -> Iterator[None]:
+    """Gives the server more time than a metric has."""
+    before = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = UPLOAD_SECONDS
+    try:
+        yield
+    finally:
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
 
 
 class OfflineTracker(Tracker):
@@ -272,7 +370,7 @@ class OfflineTracker(Tracker):
         """Writes nothing."""
         return 0
 
-    def fetch_artifact(self, run_id: str, name: str) -> bytes | None:
+    def fetch_artifact(self, run_id: str, name: str, folder: str = "") -> bytes | None:
         """Returns None."""
         return None
 
@@ -317,7 +415,8 @@ def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClien
     found = client.get_experiment_by_name(experiment)
     if found is not None:
         return client, str(found.experiment_id)
-    return client, str(client.create_experiment(experiment, artifact_location=artifacts))
+    made = client.create_experiment(experiment, artifact_location=artifacts, tags={NOTE_TAG: _EXPERIMENT})
+    return client, str(made)
 
 
 def _make_database(path: Path) -> None:

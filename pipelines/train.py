@@ -39,6 +39,7 @@ class Session:
     tracker: "Tracker"
     parent: str
     tags: dict[str, str]
+    register: bool  # in the model registry
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -79,10 +80,12 @@ def _start_session(config: Config, planned: Planned) -> Session:
 
     tags = origin()
     tracker = open_tracker(config.tracking, resolve("."))
-    parent = tracker.start_parent(f"train {planned.name}", tags, "One training started by hand.")
+    parent = tracker.start_parent(
+        f"train {planned.name}", {**tags, "setr.kind": "training"}, "One training started by hand."
+    )
     tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
     keep_diff(resolve(config.storage.checkpoints), lineage())
-    return Session(planned, tracker, parent, tags)
+    return Session(planned, tracker, parent, tags, config.tracking.register_models)
 
 
 def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
@@ -92,7 +95,9 @@ def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
     planned = session.planned
     row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
     board = SweepProgress(Board({planned.identity: row}), sys.stdout)
-    recorder = Recorder([planned], session.tracker, session.parent, session.tags, board.update)
+    recorder = Recorder(
+        [planned], session.tracker, session.parent, session.tags, board.update, register=session.register
+    )
     outcome: Outcome = {"status": "failed"}
     try:
         with board, recorder:

@@ -205,6 +205,7 @@ class TrackingConfig:
 
     uri: str = ""  # empty: sqlite:///<project>/mlflow.db
     experiment: str = "setr-tables"
+    register_models: bool = True  # a version in MLflow's model registry for each finished experiment, weights included
     timeout_seconds: int = field(default=8, metadata=Positive)  # for the answer of a server, before training starts
 
 

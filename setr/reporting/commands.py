@@ -14,6 +14,7 @@ from setr.paper.miniature import miniature_recipe
 from setr.paper.recipes import Recipe
 from setr.reporting.results import Result
 
+AGAIN = "again"  # storage path and MLflow experiment of trainings that are done a second time
 # Of an own training's recipe, what follows from its length unless it is named (pipelines/jobs.py).
 _FOLLOWS = ("evaluate_every", "checkpoint_every")
 
@@ -21,8 +22,8 @@ _FOLLOWS = ("evaluate_every", "checkpoint_every")
 def train_command(result: Result) -> str:
     """Returns the command that trains the experiment again, "" if it does not follow from what is recorded.
 
-    Every setting of the recipe that is not as params.yaml comes is named, and so is the precision, which otherwise
-    follows the device.
+    It trains beside what is there: neither checkpoint nor tracked run is touched. Every setting of the recipe that is
+    not as params.yaml comes is named, and so is the precision, which otherwise follows the device.
     """
     if result.tag("train"):
         return result.tag("train")
@@ -41,7 +42,11 @@ def train_command(result: Result) -> str:
     schedule = str(result.of("schedule"))
     if not result.cells and schedule != f"{recipe.get('iterations')} steps":
         words.append(f"schedule={schedule}")
-    return shlex.join([*words, *_recipe_words(result, recipe)])
+    workers = result.tags.get("setr.world_size", "1")
+    words += [f"training.workers={workers}"] if workers != "1" else []
+    return shlex.join(
+        [*words, *_recipe_words(result, recipe), f"storage.checkpoints={AGAIN}", f"tracking.experiment={AGAIN}"]
+    )
 
 
 def score_command(result: Result, protocol: str = "") -> str:

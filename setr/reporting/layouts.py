@@ -3,11 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from setr.paper.tables import Column
-from setr.reporting.tables import CellReport, RowReport, TableReport, score_name
+from setr.reporting.column_protocols import score_name
+from setr.reporting.differences import Differences
+from setr.reporting.tables import CellReport, RowReport, TableReport, is_quoted
 from setr.reporting.versions import protocol_digest
 
 MINIATURE_CAUTION = (
@@ -69,7 +72,8 @@ def coverage(report: TableReport) -> str:
     if not report.wanted:
         return "This table holds no scores to measure."
     tally = ", ".join(f"{count} {verdict}" for verdict, count in report.tally.items())
-    return f"{len(report.present)} of {len(report.wanted)} numbers measured ({tally})."
+    counted = " In a / b, a is printed and b counted here." if any(row.facts for row in report.rows) else ""
+    return f"{len(report.present)} of {len(report.wanted)} numbers measured ({tally}).{counted}"
 
 
 def caption(report: TableReport) -> str:
@@ -82,11 +86,6 @@ def judged(report: TableReport) -> bool:
     return report.scale == "paper"
 
 
-def is_quoted(column: Column) -> bool:
-    """Returns whether a column holds what the paper quotes from others."""
-    return not column.protocol
-
-
 def sub_columns(report: TableReport, column: Column) -> tuple[str, ...]:
     """Returns the titles of a column's parts; none for what is quoted, ours alone where the paper prints nothing."""
     if is_quoted(column):
@@ -96,8 +95,11 @@ def sub_columns(report: TableReport, column: Column) -> tuple[str, ...]:
     return ("paper", "ours", "Δ", "verdict") if judged(report) else ("paper", "ours", "Δ")
 
 
-def markdown(reports: Sequence[TableReport]) -> str:
-    """Returns one table (at each of its scales) as GitHub Markdown."""
+Compared = Mapping[str, Sequence[Differences]]  # by scale
+
+
+def markdown(reports: Sequence[TableReport], compared: Compared | None = None) -> str:
+    """Returns one table (at each of its scales, with the scale's comparisons) as GitHub Markdown."""
     parts = [f"# {caption(reports[0])}\n"]
     for report in reports:
         parts.append(f"## {report.scale} scale\n\n{coverage(report)}\n" if report.wanted else "")
@@ -105,12 +107,30 @@ def markdown(reports: Sequence[TableReport]) -> str:
             parts.append(f"> {MINIATURE_CAUTION}\n")
         parts.append(_markdown_rows(report))
         parts.extend(f"- ({mark}) {_escape_markdown(text)}" for mark, text in report.footnotes)
+        for one in (compared or {}).get(report.scale, ()):
+            parts.append(_markdown_differences(one))
         if report.missing:
             parts.append("\nMissing: " + ", ".join(f"`{one.cell.key}` ({one.verdict})" for one in report.missing))
         parts.append("")
     parts.append("Notes\n")
     parts.extend(f"- {_escape_markdown(note)}" for note in reports[0].table.notes)
     return "\n".join(parts) + "\n"
+
+
+def _markdown_differences(compared: Differences) -> str:
+    lines = [
+        f"\n{_escape_markdown(compared.title)}: {_escape_markdown(compared.best)} against the others "
+        f"(paired bootstrap over {compared.images} images, p corrected by Holm)\n",
+        "| model | difference in mIoU | 95 % interval | p | |",
+        "| --- | ---: | ---: | ---: | --- |",
+    ]
+    for row in compared.rows:
+        said = "significant" if row.significant else "not significant"
+        interval = f"{signed(row.low)} to {signed(row.high)}"
+        lines.append(
+            f"| {_escape_markdown(row.second)} | {signed(row.difference)} | {interval} | {row.p_value:.3f} | {said} |"
+        )
+    return "\n".join(lines)
 
 
 def _markdown_rows(report: TableReport) -> str:
@@ -201,14 +221,26 @@ def csv_text(reports: Sequence[TableReport]) -> str:
     return file.getvalue()
 
 
-def json_text(reports: Sequence[TableReport]) -> str:
-    """Returns one table as JSON: its titles, notes, footnotes and one record for each cell."""
-    table = reports[0].table
+def json_text(reports: Sequence[TableReport], compared: Compared | None = None) -> str:
+    """Returns one table as JSON: its titles, notes, footnotes, one record for each cell, the columns' comparisons."""
+    table, compared = reports[0].table, compared or {}
     value = {
         "table": table.number,
         "title": table.title,
         "notes": list(table.notes),
-        "scales": [{"scale": one.scale, "footnotes": dict(one.footnotes), "cells": records([one])} for one in reports],
+        "scales": [
+            {
+                "scale": one.scale,
+                "footnotes": dict(one.footnotes),
+                "cells": records([one]),
+                "comparisons": [
+                    {**asdict(row), "column": column.title, "significant": row.significant}
+                    for column in compared.get(one.scale, ())
+                    for row in column.rows
+                ],
+            }
+            for one in reports
+        ],
     }
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 

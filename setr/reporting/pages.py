@@ -5,17 +5,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from markupsafe import Markup
 
 from setr.paper.recipes import decoder_of
-from setr.paper.tables import Column
 from setr.reporting import verdicts
+from setr.reporting.differences import Differences
 from setr.reporting.experiment_page import Picture, state_of
-from setr.reporting.layouts import coverage, is_quoted, judged, number, sub_columns
-from setr.reporting.results import Note, Result
-from setr.reporting.statistics import Comparison, compare_with_best
-from setr.reporting.tables import CellReport, TableReport, build_table
+from setr.reporting.layouts import coverage, judged, number, sub_columns
+from setr.reporting.results import Result
+from setr.reporting.tables import CellReport, TableReport, build_table, is_quoted
 
 _GALLERY_PICTURES = 4  # of one decoder on the first page
 
@@ -29,16 +27,6 @@ class ColumnView:
     quoted: bool
     first: int
     words: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Differences:
-    """The comparisons of one column's best model with each other one."""
-
-    title: str
-    best: str
-    images: int
-    rows: tuple[Comparison, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +45,8 @@ class TableView:
     comparisons: tuple[Differences, ...]
 
 
-def table_view(report: TableReport, notes: list[Note]) -> TableView:
-    """Returns how a table is laid out; what cannot be compared for want of readable files is added to `notes`."""
+def table_view(report: TableReport, comparisons: Sequence[Differences]) -> TableView:
+    """Returns how a table is laid out."""
     table = report.table
     lead = (*table.texts, *table.facts.values())
     columns, first = [], len(lead)
@@ -76,38 +64,8 @@ def table_view(report: TableReport, notes: list[Note]) -> TableView:
         has_quoted=any(not row.row.variant for row in report.rows) and bool(report.wanted),
         bands=tuple(cell for cell in report.present if cell.band is not None),
         refused=tuple(cell for cell in report.present if cell.verdict == verdicts.NOT_COMPARABLE),
-        comparisons=tuple(
-            found for column in table.columns if (found := _differences(report, column, notes)) is not None
-        ),
+        comparisons=tuple(comparisons),
     )
-
-
-def _differences(report: TableReport, column: Column, notes: list[Note]) -> Differences | None:
-    """Returns the paired bootstrap over images between the models of a column, None with fewer than two."""
-    if column.metric != "mIoU" or is_quoted(column):
-        return None
-    areas: dict[str, np.ndarray] = {}
-    keys: np.ndarray | None = None
-    for cell in report.present:
-        if cell.cell.column != column.id or cell.measured is None:
-            continue
-        result = cell.measured.results[0]
-        file = result.per_image.get(column.protocol)
-        if file is None:
-            continue
-        try:
-            with np.load(file, allow_pickle=False) as stored:
-                found, mine = stored["areas"], stored["keys"]
-        except (OSError, ValueError, KeyError) as error:
-            notes.append(Note(result.short, f"scores of single images cannot be read: {error}"))
-            continue
-        keys = mine if keys is None else keys
-        if np.array_equal(keys, mine) and found.ndim == 3 and found.shape[1] == 3:
-            areas[f"{cell.cell.label} ({cell.cell.row})"] = found
-    if len({one.shape for one in areas.values()}) != 1 or len(areas) < 2:
-        return None
-    rows = compare_with_best(areas)
-    return Differences(column.title, rows[0].first, rows[0].images, tuple(rows))
 
 
 def table_card(reports: Sequence[TableReport]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from setr.paper.cells import TABLES
 from setr.paper.tables import TABLES_FILE
 from setr.reporting import latex, layouts, pages
+from setr.reporting.differences import differences_of
 from setr.reporting.drawing import Figure
 from setr.reporting.experiment_page import Picture, experiment_page
 from setr.reporting.figures import figure_sections, figures_of
@@ -87,7 +88,13 @@ def _render(
     figures = [*figures_of(reports), *drawn]
     files: dict[str, bytes] = {}
     pictures = _pictures(results, files, notes)
-    views = {number: [pages.table_view(report, notes) for report in group] for number, group in tables.items()}
+    compared = {
+        number: {report.scale: differences_of(report, notes) for report in group} for number, group in tables.items()
+    }
+    views = {
+        number: [pages.table_view(report, compared[number][report.scale]) for report in group]
+        for number, group in tables.items()
+    }
     rows = [pages.experiment_row(result) for result in results]
     environment = _environment(figures)
 
@@ -98,10 +105,10 @@ def _render(
 
     for number, group in tables.items():
         page(f"table-{number}.html", "table.html", table=group[0].table, views=views[number])
-        files[f"table-{number}.md"] = layouts.markdown(group).encode()
+        files[f"table-{number}.md"] = layouts.markdown(group, compared[number]).encode()
         files[f"table-{number}.tex"] = latex.latex(group).encode()
         files[f"table-{number}.csv"] = layouts.csv_text(group).encode()
-        files[f"table-{number}.json"] = layouts.json_text(group).encode()
+        files[f"table-{number}.json"] = layouts.json_text(group, compared[number]).encode()
     files["tables.tex"] = latex.latex_document(list(tables)).encode()
     for figure in figures:
         files[f"figures/{figure.name}.svg"] = figure.svg.encode()

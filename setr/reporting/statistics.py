@@ -1,10 +1,14 @@
 """Means over seeds, and the paired bootstrap over images between two models."""
 
 import statistics as standard
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
+
+from setr.errors import InputError
 
 SIGNIFICANCE = 0.05  # two-sided
 
@@ -30,6 +34,21 @@ class Comparison:
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Returns the mean and the standard deviation over seeds (n - 1), None for a single seed."""
     return standard.fmean(values), standard.stdev(values) if len(values) > 1 else None
+
+
+def read_areas(file: Path) -> tuple[list[str], np.ndarray]:
+    """Returns the keys of the scored images and their areas (N,3,K): intersection, prediction, label, in pixels.
+
+    Raises InputError if the file is not one of recorded areas.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            keys, areas = stored["keys"], stored["areas"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError("E_RESULTS", "scores of single images cannot be read", where=file, found=error) from error
+    if areas.ndim != 3 or areas.shape[1] != 3 or len(keys) != len(areas) or not np.issubdtype(areas.dtype, np.integer):
+        raise InputError("E_RESULTS", "no scores of single images", where=file, found=f"{areas.dtype} {areas.shape}")
+    return [str(key) for key in keys], areas.astype(np.int64)
 
 
 def mean_iou(areas: np.ndarray) -> np.ndarray:

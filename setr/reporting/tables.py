@@ -13,12 +13,14 @@ from setr.errors import InputError
 from setr.paper.cells import Cell, cells
 from setr.paper.tables import Column, Row, Table, load_tables
 from setr.reporting import verdicts
+from setr.reporting.column_protocols import expected_protocols, most_frequent, score_name, scored_digest
 from setr.reporting.results import Result
 from setr.reporting.statistics import mean_and_spread
 from setr.reporting.verdicts import Band
-from setr.reporting.versions import MainVersion, choose, main_version, protocol_digest
+from setr.reporting.versions import MainVersion, choose, main_version
 
 SCALES = ("paper", "miniature")
+_OWN_PROTOCOL = "Scored under the row's own protocol, which the paper uses for it and not for most of the column."
 _UNCONFIRMED = "The printed value rests on one text conversion of the paper."
 # How often something is looked at or saved, and in which precision, is no other recipe.
 _NOT_RECIPE = ("evaluate_every", "checkpoint_every", "precision")
@@ -115,6 +117,11 @@ class _Footnotes:
         return self.marks.setdefault(text, _letters(len(self.marks)))
 
 
+def is_quoted(column: Column) -> bool:
+    """Returns whether a column holds what the paper quotes from others."""
+    return not column.protocol
+
+
 def scales_of(results: Iterable[Result]) -> list[str]:
     """Returns the scales of results, paper first, miniature next; miniature where there are no results."""
     found = {str(result.of("scale")) for result in results}
@@ -167,14 +174,36 @@ def _column_reports(
     column: Sequence[Cell], by_cell: Mapping[str, list[Result]], scale: str, footnotes: _Footnotes
 ) -> dict[tuple[str, str], CellReport]:
     """Returns the reports of one column's cells."""
+    scored = {cell.key: [one for one in _candidates(cell, by_cell) if _value(cell, one) is not None] for cell in column}
+    expected = expected_protocols(column, scored, scale)
+    usual = most_frequent(expected.values())
     candidates = {
-        cell.key: [one for one in _candidates(cell, by_cell) if _value(cell, one) is not None] for cell in column
-    }
-    main = main_version([one for results in candidates.values() for one in results])
-    return {
-        (cell.row, cell.column): _cell_report(cell, candidates[cell.key], by_cell, scale, main, footnotes)
+        cell.key: [one for one in scored[cell.key] if scored_digest(cell, one) == expected.get(cell.key)]
         for cell in column
     }
+    main = main_version([one for results in candidates.values() for one in results])
+    reports = {}
+    for cell in column:
+        if candidates[cell.key] or not scored[cell.key]:
+            report = _cell_report(cell, candidates[cell.key], by_cell, scale, main, footnotes)
+        else:
+            detail = _other_protocol(cell, scored[cell.key], expected.get(cell.key, ""))
+            marks = tuple(footnotes.mark(text) for text in _remarks_on_paper(cell))
+            report = CellReport(cell, verdicts.NOT_COMPARABLE, detail, paper_marks=marks)
+        if report.measured and expected.get(cell.key) != usual:
+            report = dataclasses.replace(report, marks=(*report.marks, footnotes.mark(_OWN_PROTOCOL)))
+        reports[cell.row, cell.column] = report
+    return reports
+
+
+def _other_protocol(cell: Cell, scored: Sequence[Result], expected: str) -> str:
+    """Returns why a cell's scores do not stand in its column."""
+    best = max(scored, key=lambda one: one.started)
+    found, value = scored_digest(cell, best), _value(cell, best)
+    assert value is not None
+    if not found:
+        return f"scored {value:.2f}, but no protocol was recorded with the score"
+    return f"scored {value:.2f} under protocol {found[:12]}; the column's is {expected[:12] or 'unknown'}"
 
 
 def _candidates(cell: Cell, by_cell: Mapping[str, list[Result]]) -> list[Result]:
@@ -189,11 +218,6 @@ def _candidates(cell: Cell, by_cell: Mapping[str, list[Result]]) -> list[Result]
 
 def _value(cell: Cell, result: Result) -> float | None:
     return result.score(score_name(cell), cell.metric)
-
-
-def score_name(cell: Cell) -> str:
-    """Returns the name that a cell's score has in a result; the test split's comes from the server."""
-    return cell.protocol if cell.split == "val" else f"{cell.protocol}-{cell.split}"
 
 
 def _cell_report(
@@ -223,6 +247,8 @@ def _cell_report(
         verdict, detail = verdicts.NOT_COMPARABLE, reason
     else:
         verdict, detail, band = verdicts.verdict_of(cell, mean, spread)
+    if band is not None:
+        remarks.append(verdicts.band_remark(band))
     marks = tuple(footnotes.mark(remark) for remark in remarks)
     return CellReport(cell, verdict, detail, Measured(mean, spread, values, tuple(group)), band, paper_marks, marks)
 
@@ -262,14 +288,6 @@ def _why_not_comparable(cell: Cell, result: Result) -> str:
     changed = recipe_differences(cell, result)
     if changed:
         return "recipe differs: " + ", ".join(f"{name} {ours} (paper {paper})" for name, ours, paper in changed)
-    if cell.split == "val":
-        expected = cell.published_protocol()
-        recorded = protocol_digest(result, cell.protocol)
-        # The class count is the data set's and stands in the protocol; the name is only ours.
-        if recorded and recorded != expected.digest():
-            return "protocol differs from the one that the paper's number was scored with"
-        if not recorded:
-            return "no protocol was recorded with the score"
     return ""
 
 

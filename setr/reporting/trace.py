@@ -1,18 +1,17 @@
 """The chain from a cell of a table to the bytes its number came from; a link that is missing is named, not skipped."""
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from setr.errors import SetrError
 from setr.paper.cells import Cell, find_cell
 from setr.paper.experiment import canonical_json
+from setr.reporting.column_protocols import score_name
 from setr.reporting.commands import score_command, train_command
 from setr.reporting.layouts import number, ours
 from setr.reporting.results import Result, hash_of
-from setr.reporting.tables import CellReport, build_table, scales_of, score_name
+from setr.reporting.tables import CellReport, build_table, scales_of
 from setr.reporting.versions import protocol_digest
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -72,6 +71,7 @@ def links(cell: Cell | None, result: Result) -> tuple[Link, ...]:
         *_code_links(result),
         _configuration_link(result),
         _needed("data manifest", str(result.of("manifest")), "no hash of the training data was recorded"),
+        _needed("validation data", result.tag("validation"), "no hash of the data that was scored on was recorded"),
         _weights_link(result),
         *_checkpoint_links(result),
         *_command_links(cell, result),
@@ -161,74 +161,15 @@ def _command_links(cell: Cell | None, result: Result) -> list[Link]:
     return [_needed("train again", train, lost), _needed("score again", score, "no checkpoint to score")]
 
 
-def verify(
-    result: Result,
-    *,
-    shards: Path | None = None,
-    weights: Sequence[Path] = (),
-    rescore: Callable[[Result], Sequence[tuple[str, float, float]]] | None = None,
-) -> list[Link]:
-    """Returns links that say whether the bytes are still what they were: every file is read and hashed again.
-
-    `shards` is the folder of the training split, `weights` the files the encoder started from. `rescore` scores some
-    images again and returns (image, recorded mIoU, mIoU now).
-    """
-    found = [_verified("checkpoint bytes", lambda: _checkpoint_now(result), result.checkpoint_sha256)]
-    if shards is not None:
-        found.append(_verified("data bytes", lambda: _shards_now(shards), str(result.of("manifest"))))
-    if weights or result.of("weights"):
-        expected = str(result.of("weights"))
-        found.append(_verified("weights bytes", lambda: "+".join(_file_sha256(path) for path in weights), expected))
-    if rescore is not None:
-        found += [
-            Link(f"score of {image}", f"{now:.4f}", "" if abs(now - before) < 1e-4 else f"recorded was {before:.4f}")
-            for image, before, now in rescore(result)
-        ]
-    return found
-
-
-def _verified(name: str, hash_now: Callable[[], str], expected: str) -> Link:
-    try:
-        found = hash_now()
-    except (SetrError, OSError) as error:
-        return Link(name, "", str(error))
-    if not expected:
-        return Link(name, found, "no hash was recorded to compare with")
-    return Link(name, found, "" if found == expected else f"recorded was {expected}")
-
-
-def _checkpoint_now(result: Result) -> str:
-    # Imported here: a report needs no torch, only this check of a checkpoint's tensors does.
-    from setr.training.checkpoint import load
-
-    return load(Path(result.checkpoint or "")).info.sha256
-
-
-def _shards_now(folder: Path) -> str:
-    """Returns the hash of a manifest after every shard file was hashed against it."""
-    from setr.data.manifest import read_manifest
-
-    manifest, sha256 = read_manifest(folder)
-    for entry in manifest.shards:
-        if (found := _file_sha256(folder / entry.file)) != entry.sha256:
-            raise OSError(f"{folder / entry.file} has SHA-256 {found}, the manifest says {entry.sha256}")
-    return sha256
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def as_text(chains: Sequence[Chain]) -> str:
     """Returns chains for a terminal, one line for each link, broken ones marked."""
     lines = []
     for chain in chains:
         for link in chain.links:
-            broken = f"{'  ' if link.value else ''}BROKEN: {link.broken}" if link.broken else ""
-            lines.append(f"{link.name:<20}{_one_line(link.value)}{broken}")
+            broken = f"{'  ' if link.value else ''}BROKEN: {one_line(link.broken)}" if link.broken else ""
+            lines.append(f"{link.name:<20}{one_line(link.value)}{broken}")
             if link.url:
-                lines.append(f"{'':<20}{_one_line(link.url)}")
+                lines.append(f"{'':<20}{one_line(link.url)}")
         lines.append("")
     return "\n".join(lines)
 
@@ -237,7 +178,7 @@ def _needed(name: str, value: str, otherwise: str) -> Link:
     return Link(name, value, "" if value else otherwise)
 
 
-def _one_line(text: str) -> str:
+def one_line(text: str) -> str:
     """Returns text that cannot bring control characters into a terminal."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
 

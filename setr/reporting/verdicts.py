@@ -26,6 +26,7 @@ class Band:
     high: float
     half_width: float  # around the paper's value: inside counts as reproduced
     origin: str
+    measured: bool = True  # False: nobody measured the cell again
 
 
 def verdict_of(cell: Cell, mean: float, spread: float | None) -> tuple[str, str, Band | None]:
@@ -65,7 +66,14 @@ def band_of(cell: Cell) -> Band:
         return Band(min(values), max(values), half, f"paper, {by}")
     half = typical_half_range(cell.protocol)
     origin = "nobody measured this cell again; as wide as the range of other cells typically is"
-    return Band(cell.paper - 2 * half, cell.paper + 2 * half, half, origin)
+    return Band(cell.paper - 2 * half, cell.paper + 2 * half, half, origin, measured=False)
+
+
+def band_remark(band: Band) -> str:
+    """Returns a band and its origin as a footnote; cells that nobody measured again share one."""
+    if band.measured:
+        return f"Band {band.low:.2f} to {band.high:.2f}: {band.origin}."
+    return f"Band of {2 * band.half_width:.2f} to each side of the paper's value: {band.origin}."
 
 
 def others(cell: Cell) -> list[tuple[Reproduction, float]]:

@@ -1,6 +1,8 @@
 """Prepared data of a few generated images in a home folder of their own, and a small experiment trained on them."""
 
+import dataclasses
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,8 +11,10 @@ import numpy as np
 import pytest
 
 from pipelines.command import PROJECT
-from pipelines.experiment import run_experiment
+from pipelines.experiment import EVENTS, EXPERIMENT, run_experiment
 from pipelines.jobs import Planned, plan_training
+from pipelines.recording import send_records
+from pipelines.sweep import write_results
 from pipelines.tracking import Tracker
 from setr.config import Config, TrackingConfig, load_config
 from setr.data.cityscapes import TRAIN_ID_TO_ID
@@ -94,3 +98,34 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         Tracker(TrackingConfig(experiment="another"), folder)
     return folder / "mlflow.db"
+
+
+@pytest.fixture
+def told(
+    home: Path, trained: Planned, empty_database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Config, Planned, Tracker]:
+    """A copy of the trained experiment in a home of its own, with its run in MLflow, a model and a local copy."""
+    mine = tmp_path / "home"
+    mine.mkdir()
+    (mine / "data").symlink_to(home / "data")
+    shutil.copy(empty_database, mine)
+    entry = dataclasses.replace(trained, folder=mine / "checkpoints" / trained.identity)
+    shutil.copytree(trained.folder, entry.folder)
+    monkeypatch.setenv("SETR_HOME", str(mine))
+    tags = {"git.commit": "c" * 40, "git.dirty": "false", "setr.environment": "python 3"}
+    _say_that_it_was_trained_with(tags, entry.folder)
+    config = settings(section="sweep")
+    tracker = Tracker(config.tracking, mine)
+    parent = tracker.start_parent("sweep", tags, "")
+    send_records(tracker, parent, [entry], register=True)
+    write_results(config, [entry], mine / "results")
+    return config, entry, tracker
+
+
+def _say_that_it_was_trained_with(tags: dict[str, str], folder: Path) -> None:
+    record = json.loads((folder / EXPERIMENT).read_text())
+    record["job"]["tags"] = tags
+    (folder / EXPERIMENT).write_text(json.dumps(record))
+    events = [json.loads(line) for line in (folder / EVENTS).read_text().splitlines()]
+    lines = [json.dumps(event | ({"tags": tags} if event["event"] == "start" else {})) for event in events]
+    (folder / EVENTS).write_text("".join(f"{line}\n" for line in lines))

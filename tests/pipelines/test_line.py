@@ -105,8 +105,10 @@ def test_mlflow_has_a_parent_and_a_child_for_each_experiment_with_its_curves(hom
     assert len(runs) == EXPERIMENTS + 1
     for found in children:
         assert found.info.status == "FINISHED"
-        assert {"loss", "loss/main", "learning_rate", "images_per_second", "val/mIoU"} <= set(found.data.metrics)
-        steps = [point.step for point in client.get_metric_history(found.info.run_id, "loss")]
+        assert {"train/loss", "train/loss/main", "train/learning_rate", "val/mIoU", "final/ss/mIoU"} <= set(
+            found.data.metrics
+        )
+        steps = [point.step for point in client.get_metric_history(found.info.run_id, "train/loss")]
         assert steps == list(range(1, len(steps) + 1))
         assert {"setr.cells", "setr.data_manifest", "setr.checkpoint", "git.commit", "git.dirty"} <= set(
             found.data.tags
@@ -174,7 +176,7 @@ def test_a_killed_driver_goes_on_with_the_same_command(home, trained):
     assert len(identities) == len(set(identities)) == EXPERIMENTS
     for found in runs:
         if "setr.identity" in found.data.tags:
-            steps = [point.step for point in client.get_metric_history(found.info.run_id, "loss")]
+            steps = [point.step for point in client.get_metric_history(found.info.run_id, "train/loss")]
             assert len(steps) == len(set(steps))
 
 

@@ -29,7 +29,7 @@ def test_a_run_is_found_again_by_identity_and_replaying_changes_nothing(tracker)
     run = tracker.start_child(parent, "abc", "setr-pup 80k", {"setr.cells": "table2/setr-pup/80k"})
     for _ in range(2):
         tracker.replay(run, EVENTS)
-    history = tracker.client.get_metric_history(run, "loss")
+    history = tracker.client.get_metric_history(run, "train/loss")
     assert [(point.step, point.value, point.timestamp) for point in history] == [(1, 3.0, 2000), (2, 2.0, 3000)]
     assert tracker.start_child(parent, "abc", "again", {}) == run
     assert [found.run_id for found in tracker.find("abc")] == [run]

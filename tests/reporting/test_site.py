@@ -1,6 +1,7 @@
 import base64
 import dataclasses
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -188,6 +189,9 @@ def test_differences_between_models_are_tested_over_images(built: Path) -> None:
     text = Page((built / "table-2.html").read_text()).text
     assert "Paired bootstrap over the 12 validation images" in text
     assert "not significant" in text
+    assert "| not significant |" in (built / "table-2.md").read_text()
+    [scale] = json.loads((built / "table-2.json").read_text())["scales"]
+    assert {False} <= {row["significant"] for row in scale["comparisons"]}
 
 
 def test_missing_numbers_are_listed_with_their_reason(built: Path, some: list[Result]) -> None:

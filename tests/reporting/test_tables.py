@@ -102,12 +102,43 @@ def test_how_often_is_saved_and_the_precision_are_no_other_recipe(result_of: Mak
 def test_other_or_unknown_protocol_is_not_comparable(result_of: Make) -> None:
     made = result_of(PUP, scale="paper")
     for record, words in (
-        ({"digest": "0" * 64}, "protocol differs"),
+        ({"digest": "0" * 64}, "under protocol 000000000000; the column's is"),
         ({"digest": "", "protocol": None}, "no protocol"),
     ):
         changed = dataclasses.replace(made, scores={"ss": {**made.scores["ss"], **record}})
         one = cell_of(build_table(2, [changed], scale="paper"), PUP[0].key)
         assert (one.verdict, words in one.detail) == (verdicts.NOT_COMPARABLE, True)
+        assert one.measured is None
+
+
+def test_two_protocols_never_share_a_column(results_of: MakeAll) -> None:
+    made = results_of((2,))
+    odd = next(index for index, one in enumerate(made) if PUP[0].key in one.cells)
+    other = {**made[odd].scores["ss"], "digest": "0" * 64}
+    report = build_table(
+        2,
+        [*made[:odd], dataclasses.replace(made[odd], scores={"ss": other}), *made[odd + 1 :]],
+        scale="miniature",
+    )
+    one = cell_of(report, PUP[0].key)
+    assert (one.verdict, one.measured) == (verdicts.NOT_COMPARABLE, None)
+    assert "under protocol 000000000000" in one.detail
+    assert len(report.present) == 27
+
+
+def test_rows_that_the_paper_scores_in_their_own_way_say_so(results_of: MakeAll) -> None:
+    report = build_table(2, results_of((2,), scale="paper"), scale="paper")
+    notes = dict(report.footnotes)
+    own = [one.cell.row for one in report.present if any("row's own protocol" in notes[mark] for mark in one.marks)]
+    assert set(own) == {"fcn", "semantic-fpn"}
+
+
+def test_band_and_origin_stand_in_a_footnote(result_of: Make) -> None:
+    report = build_table(2, [result_of(PUP, scale="paper", offset=0.0)], scale="paper")
+    one = cell_of(report, PUP[0].key)
+    assert any(
+        "78.81 to 79.34" in text and "mmsegmentation" in text for mark, text in report.footnotes if mark in one.marks
+    )
 
 
 def test_single_and_multi_scale_come_from_one_experiment(result_of: Make) -> None:

@@ -1,18 +1,15 @@
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 
 from setr.errors import InputError
 from setr.paper.cells import find_cell
 from setr.reporting.commands import score_command, train_command
 from setr.reporting.results import Result
-from setr.reporting.trace import as_json, as_text, trace, verify
-from setr.training.checkpoint import save
+from setr.reporting.trace import as_json, as_text, trace
 
 Make = Callable[..., Result]
 PUP = [find_cell("table2/setr-pup/80k")]
@@ -27,6 +24,7 @@ NAMES = [
     "code hash",
     "configuration",
     "data manifest",
+    "validation data",
     "weights",
     "checkpoint SHA-256",
     "checkpoint",
@@ -58,6 +56,7 @@ def test_one_chain_for_each_seed(result_of: Make) -> None:
         ({"tags": {"git.commit": "unknown", "git.dirty": "unknown"}}, "diff", "not recorded"),
         ({"tags": {"git.commit": "a", "git.dirty": "true"}}, "diff", "was not kept"),
         ({"identity": "0" * 64}, "configuration", "is not the hash"),
+        ({"tags": {"git.commit": "a", "git.dirty": "false"}}, "validation data", "no hash"),
         ({"checkpoint": "/nowhere"}, "checkpoint", "not there"),
         ({"checkpoint": None}, "checkpoint", "not known"),
         ({"checkpoint_sha256": ""}, "checkpoint SHA-256", "no hash"),
@@ -121,9 +120,10 @@ def with_recipe(made: Result, **changes: object) -> Result:
 def test_train_again_names_what_was_changed(result_of: Make) -> None:
     made = result_of(PUP, scale="paper")
     bare = "python pipelines/train.py cell=table2/setr-pup/80k sweep.scale=paper seed=0 training.precision=float32"
-    assert train_command(made) == bare
+    beside = " storage.checkpoints=again tracking.experiment=again"
+    assert train_command(made) == bare + beside
     changed = with_recipe(made, base_lr=1e-5, ema_decay=0.999, precision="bfloat16")
-    words = train_command(changed).removeprefix(bare.removesuffix("float32")).split()
+    words = train_command(changed).removeprefix(bare.removesuffix("float32")).removesuffix(beside).split()
     # 1e-05 would be text in YAML
     assert words == ["bfloat16", "training.recipe.base_lr=1.0e-05", "training.recipe.ema_decay=0.999"]
 
@@ -133,39 +133,3 @@ def test_images_that_a_score_was_made_on_belong_to_it(result_of: Make) -> None:
     score = {name: value for name, value in made.scores["ss"].items() if name != "manifest"}
     (chain,) = trace("table2/setr-pup/80k", [dataclasses.replace(made, scores={"ss": score})])
     assert "no hash of the images" in next(one for one in chain.links if one.name == "scored on ss").broken
-
-
-@pytest.fixture
-def stored(result_of: Make, tmp_path: Path) -> Result:
-    made = result_of(PUP, experiment={"weights": hashlib.sha256(b"w").hexdigest()})
-    tensors = {"model": {"a": torch.ones(2)}, "optimizer": {"a": torch.zeros(2)}}
-    info = save(tmp_path / "run", 5, tensors, {"identity": made.identity})
-    (tmp_path / "w.safetensors").write_bytes(b"w")
-    return dataclasses.replace(made, checkpoint=str(info.path), checkpoint_sha256=info.sha256)
-
-
-def test_verify_hashes_everything_again(stored: Result, tmp_path: Path) -> None:
-    found = verify(stored, weights=[tmp_path / "w.safetensors"], rescore=lambda _: [("val/1", 50.0, 50.0)])
-    assert [(link.name, link.broken) for link in found] == [
-        ("checkpoint bytes", ""),
-        ("weights bytes", ""),
-        ("score of val/1", ""),
-    ]
-
-
-def test_verify_names_what_changed(stored: Result, tmp_path: Path) -> None:
-    file = Path(stored.checkpoint or "") / "model.safetensors"
-    data = bytearray(file.read_bytes())
-    data[-1] ^= 1
-    file.chmod(0o644)
-    file.write_bytes(bytes(data))
-    (tmp_path / "w.safetensors").write_bytes(b"v")
-    found = verify(
-        stored,
-        shards=tmp_path / "no-data",
-        weights=[tmp_path / "w.safetensors"],
-        rescore=lambda _: [("val/1", 50.0, 49.0)],
-    )
-    assert [bool(link.broken) for link in found] == [True] * 4
-    assert "model.safetensors" in found[0].broken
-    assert "recorded was" in found[2].broken

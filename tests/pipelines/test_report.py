@@ -1,0 +1,117 @@
+"""The report's command on an experiment that was really trained: chain, verification, and what may be wrong."""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CELL, settings
+
+from pipelines.jobs import Planned
+from pipelines.report import work
+from pipelines.tracking import Tracker
+from setr.config import Config
+
+KEY = CELL
+Told = tuple[Config, Planned, Tracker]
+
+
+def report(config: Config, *words: str, verify: bool = False) -> int:
+    return work(config, argparse.Namespace(where=False, words=list(words), verify=verify, images=2))
+
+
+def test_the_chain_is_whole_and_everything_is_as_it_was(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    status = report(told[0], "trace", KEY, verify=True)
+    said = capsys.readouterr().out
+    assert "BROKEN" not in said
+    assert status == 0
+    for name in ("checkpoint bytes", "data bytes", "validation bytes", "run", "train again", "images scored again"):
+        assert f"verify {name}: ok" in said
+    assert f"gives identity {told[1].identity[:12]}" in said
+    assert "3 of 3, mIoU" in said
+    assert "every count as recorded" in said
+
+
+def test_recorded_images_that_the_checkpoint_does_not_give_are_found_by_scoring_it(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, entry, tracker = told
+    areas = entry.folder / "areas-ss.npz"
+    with np.load(areas) as stored:
+        kept = dict(stored)
+    kept["areas"][0, :2, 0] += 200
+    np.savez(areas, **kept)
+    tracker.artifacts(tracker.find(entry.identity)[0].run_id, [areas])
+    assert report(config, "trace", KEY, verify=True) == 1
+    said = capsys.readouterr().out
+    assert "verify score of its images: BROKEN" in said
+    assert "verify images scored again: BROKEN" in said
+
+
+def test_a_checkpoint_whose_hash_differs_is_named(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    config, entry, _ = told
+    [manifest] = entry.folder.glob("step-*4/manifest.json")
+    manifest.chmod(0o644)
+    manifest.write_text(manifest.read_text().replace('"step"', '"Step"'))
+    assert report(config, "trace", KEY, verify=True) == 1
+    said = capsys.readouterr().out
+    assert "verify checkpoint bytes: BROKEN" in said
+
+
+def test_a_missing_artifact_is_named_and_the_number_stays(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
+    config, entry, _ = told
+    for file in (entry.folder.parent.parent / "mlartifacts").rglob("*"):
+        if file.name in ("qualitative.png", "areas-ss.npz"):
+            file.unlink()
+    assert report(config) == 0
+    said = capsys.readouterr().out
+    assert "artifact qualitative.png is missing" in said
+    assert "artifact areas-ss.npz is missing" in said
+    assert report(config, "trace", KEY, verify=True) == 1
+    said = capsys.readouterr().out
+    assert "verify score of its images: BROKEN: no scores of single images were kept" in said
+    assert "verify images scored again: ok; all 3, mIoU" in said
+
+
+def test_without_the_server_the_local_copy_counts_and_says_so(
+    told: Told, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, entry, _ = told
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert report(config) == 0
+    said = capsys.readouterr().out
+    assert "could not be reached: these are the last sweep's local copies" in said
+    home = entry.folder.parent.parent
+    assert "could not be reached" in (home / "report/index.html").read_text()
+    assert report(config, "trace", KEY) == 0  # run, commit and command are known from the copy
+    said = capsys.readouterr().out
+    assert "could not be reached" in said
+    assert "c" * 40 in said
+    assert report(config, "trace", KEY, verify=True) == 1
+    assert "verify run: BROKEN: the tracking server cannot be reached" in capsys.readouterr().out
+
+
+def test_runs_of_another_project_in_the_same_store_change_nothing(
+    told: Told, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config, entry, tracker = told
+    home = entry.folder.parent.parent
+    tracker.start_parent("<script>alert(1)</script>\nnew line", {"team": "other"}, "")
+    other = tracker.start_child(tracker.start_parent("other", {}, ""), "f" * 64, "<script>\nalert(1)", {})
+    tracker.text_artifact(other, "record.json", json.dumps([{"accuracy": 1}]))
+    assert report(config) == 0
+    said = capsys.readouterr().out
+    assert "1 experiments" in said
+    assert [line for line in said.splitlines() if "left out" in line]
+    assert not [line for line in said.splitlines() if line.startswith("alert")]
+    assert "<script>alert" not in (home / "report/index.html").read_text()
+
+
+def test_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("SETR_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert report(settings(section="sweep")) == 0
+    assert "0 of 79 numbers" in (tmp_path / "report/index.html").read_text()
+    assert report(settings(section="sweep"), "trace", KEY) == 1
+    assert "BROKEN: not run" in capsys.readouterr().out
