@@ -329,12 +329,15 @@ def _grouped(name: str) -> str:
 @contextmanager
 def _patience() -> Iterator[None]:
     """Gives the server more time than a metric has."""
-    before = os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+    before = os.environ.get("MLFLOW_HTTP_REQUEST_TIMEOUT")
     os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = UPLOAD_SECONDS
     try:
         yield
     finally:
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
+        if before is None:
+            del os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"]
+        else:
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
 
 
 class OfflineTracker(Tracker):
