@@ -115,7 +115,7 @@ class Sender:
         with tempfile.TemporaryDirectory() as folder:
             save_results(Path(folder) / RECORD_ARTIFACT, [result])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
-        if self.register and run:
+        if self.register:
             self._register(entry, run, result)
 
     def _register(self, entry: Planned, run: str, result: Result) -> None:
@@ -263,7 +263,7 @@ def finished_result(entry: Planned) -> Result:
     attempt = next((event for event in reversed(read_events(entry.folder / EVENTS)) if event["event"] == "start"), {})
     run = read_json(entry.folder / RUN) or {}
     tags = {
-        **_kept_tags(entry),
+        **(attempt.get("tags") or _kept_tags(entry)),
         **({PARENT_TAG: run["parent"]} if run.get("parent") else {}),
         **{f"setr.{name}": str(attempt[name]) for name in ("device", "world_size", "execution") if name in attempt},
         "setr.checkpoint": scored["checkpoint"],

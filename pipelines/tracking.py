@@ -361,6 +361,9 @@ class OfflineTracker(Tracker):
         """Yields nothing."""
         return iter(())
 
+    def run(self, run_id: str) -> None:
+        """Returns None."""
+
     def url(self, run_id: str) -> str:
         """Returns no address."""
         return ""
@@ -386,8 +389,15 @@ class OfflineTracker(Tracker):
     def artifacts(self, run_id: str, files: Iterable[Path]) -> None:
         """Stores nothing."""
 
+    def folder_artifact(self, run_id: str, folder: Path, name: str) -> None:
+        """Stores nothing."""
+
     def text_artifact(self, run_id: str, name: str, text: str) -> None:
         """Stores nothing."""
+
+    def register(self, run_id: str, name: str, data: Path, **_: Any) -> str:
+        """Registers nothing."""
+        return ""
 
     def finish(self, run_id: str, *, failed: bool = False, stopped: bool = False) -> None:
         """Marks nothing."""

@@ -119,7 +119,7 @@ def audit(home: Path, words: Sequence[str]) -> Audit:
         lost += entry.state != "done" or repeated
         twice += again or finished > 1
         for run in tracker.find(entry.identity)[:1]:
-            steps = [point.step for point in tracker.client.get_metric_history(run.run_id, "loss")]
+            steps = [point.step for point in tracker.client.get_metric_history(run.run_id, "train/loss")]
             duplicate_steps += len(steps) - len(set(steps))
             missing += len({event["step"] for event in events if event["event"] == "metrics"} - set(steps))
     runs = Counter(run.tags.get("setr.identity", run.name) for run in tracker.runs())

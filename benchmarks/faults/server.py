@@ -92,7 +92,7 @@ def _train_through(home: Path, address: str, group: int, seconds: float, around:
         training.wait()
     events = [event for event in read_events(record) if event["event"] == "metrics"]
     [run] = tracker.find(entry.identity)
-    points = [point.step for point in tracker.client.get_metric_history(run.run_id, "loss")]
+    points = [point.step for point in tracker.client.get_metric_history(run.run_id, "train/loss")]
     times = {"up": _step_times(events, lambda at: not down <= at <= up)}
     times["down"] = _step_times(events, lambda at: down <= at <= up)
     return Outage(

@@ -71,7 +71,6 @@ def links(cell: Cell | None, result: Result) -> tuple[Link, ...]:
         *_code_links(result),
         _configuration_link(result),
         _needed("data manifest", str(result.of("manifest")), "no hash of the training data was recorded"),
-        _needed("validation data", result.tag("validation"), "no hash of the data that was scored on was recorded"),
         _weights_link(result),
         *_checkpoint_links(result),
         *_command_links(cell, result),

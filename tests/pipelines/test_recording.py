@@ -43,7 +43,7 @@ def recorder(tracker: Tracker, *entries: Planned) -> Recorder:
 
 def steps(tracker: Tracker, entry: Planned) -> list[int]:
     [run] = tracker.find(entry.identity)
-    return [point.step for point in tracker.client.get_metric_history(run.run_id, "loss")]
+    return [point.step for point in tracker.client.get_metric_history(run.run_id, "train/loss")]
 
 
 def wait_until(condition: Callable[[], Any]) -> None:

@@ -49,7 +49,7 @@ def test_a_storage_path_is_imported_once_however_often(
     (storage / DIFFS / "abc.diff").write_text("+one line")
     assert bring(storage) == 0
     before = histories(tracker, trained)
-    assert before["loss"] == [1, 2, 3, 4]
+    assert before["train/loss"] == [1, 2, 3, 4]
     assert all(len(steps) == len(set(steps)) for steps in before.values())
     [run] = tracker.find(trained.identity)
     assert (run.status, run.tags["setr.cells"]) == ("FINISHED", " ".join(trained.cells))
@@ -67,10 +67,10 @@ def test_a_record_that_grew_since_adds_what_is_new(trained: Planned, tracker: Tr
     cut = next(number for number, line in enumerate(lines) if '"step": 2' in line) + 1
     record.write_text("".join(lines[:cut]))
     bring(record)
-    assert histories(tracker, trained)["loss"] == [1, 2]
+    assert histories(tracker, trained)["train/loss"] == [1, 2]
     record.write_text("".join(lines))
     bring(record)
-    assert histories(tracker, trained)["loss"] == [1, 2, 3, 4]
+    assert histories(tracker, trained)["train/loss"] == [1, 2, 3, 4]
     [run] = tracker.find(trained.identity)
     assert run.status == "FINISHED"
     assert run.tags["setr.gap"] == "imported without scores and pictures"

@@ -147,7 +147,7 @@ def test_a_finished_experiment_is_in_postgresql_and_its_files_in_the_bucket(
         send_records(tracker, parent, [trained])
     [run] = tracker.find(trained.identity)
     assert run.status == "FINISHED"
-    history = tracker.client.get_metric_history(run.run_id, "loss")
+    history = tracker.client.get_metric_history(run.run_id, "train/loss")
     assert [point.step for point in history] == [1, 2, 3, 4]
     assert tracker.fetch_artifact(run.run_id, "scores.json") == (trained.folder / "scores.json").read_bytes()
     listed = urllib.request.urlopen(f"{store.address}/mlflow?list-type=2", timeout=20).read().decode()
@@ -162,7 +162,7 @@ def test_a_finished_experiment_is_in_postgresql_and_its_files_in_the_bucket(
             "-d",
             "mlflow",
             "-c",
-            "SELECT count(*) FROM metrics WHERE key = 'loss'",
+            "SELECT count(*) FROM metrics WHERE key = 'train/loss'",
         ],
         env={**database, "PGPASSWORD": database["RUNTIME_PASSWORD"]},
         check=True,
@@ -193,5 +193,5 @@ def test_a_server_that_stops_for_a_while_loses_and_doubles_nothing(
             time.sleep(0.1)
     assert watching.problem == ""
     [run] = tracker.find(entry.identity)
-    points = [point.step for point in tracker.client.get_metric_history(run.run_id, "loss")]
+    points = [point.step for point in tracker.client.get_metric_history(run.run_id, "train/loss")]
     assert points == list(range(1, 81))

@@ -43,7 +43,7 @@ def test_bytes_are_hashed_again(stored: Result, tmp_path: Path) -> None:
     assert not weight.broken
     weights[0].write_bytes(b"v")
     assert "recorded was" in verify_bytes(stored, shards=tmp_path, weights=weights)[2].broken
-    assert "E_MANIFEST" in verify_validation(stored, tmp_path / "no-data").broken
+    assert "E_MANIFEST" in verify_validation(stored, "ss", tmp_path / "no-data").broken
 
 
 def test_a_changed_checkpoint_is_named(stored: Result, tmp_path: Path) -> None:
