@@ -41,13 +41,13 @@ class Cluster:
             **SOON,
         }
         self.nodes: list[subprocess.Popen[bytes]] = []
+        self.started = 0
         self._start(
             "--head",
             f"--port={self.port}",
             f"--dashboard-port={self.dashboard}",
             "--dashboard-host=127.0.0.1",
             f"--ray-client-server-port={free_port()}",
-            f"--temp-dir={self.folder}",
             "--num-cpus=0",
         )
         self._wait()
@@ -84,13 +84,15 @@ class Cluster:
 
     def _start(self, *options: str) -> "subprocess.Popen[bytes]":
         ray = Path(sys.executable).parent / "ray"
-        agent = f"--dashboard-agent-listen-port={free_port()}"
-        words = [str(ray), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", agent, *options]
-        with (self.folder / f"node-{len(self.nodes)}.log").open("w") as log:
+        # A folder of its own: two nodes in one would delete each other's copies of a job's code.
+        place = (f"--temp-dir={self.folder}/{self.started}", f"--dashboard-agent-listen-port={free_port()}")
+        words = [str(ray), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", *place, *options]
+        with (self.folder / f"node-{self.started}.log").open("w") as log:
             node = subprocess.Popen(
                 words, env=environment(self.home, **self.variables), stdout=log, stderr=log, start_new_session=True
             )
         self.nodes.append(node)
+        self.started += 1
         return node
 
     def _ask(self, path: str) -> bytes:

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks.faults.home import audit, command, environment, final_weights, prepare, sweep_words, working_in
+from benchmarks.faults.home import audit, command, environment, final_weights, prepare, sweep_words
 from benchmarks.faults.machines import Cluster
 from setr.training.events import read_events
 
@@ -24,6 +24,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     prepare(folder)
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def commit() -> str:
+    """Returns what is checked out when the first job is submitted."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +142,9 @@ def test_a_finished_sweep_is_a_job_that_succeeds_and_a_mistake_one_that_fails(cl
 
 
 @pytest.mark.slow
-def test_the_runs_have_the_commit_that_was_sent(cluster: Cluster) -> None:
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    with working_in(cluster.home):
-        [record] = [json.loads(path.read_text()) for path in cluster.home.glob("cluster/*/experiment.json")]
+def test_the_runs_have_the_commit_that_was_sent(cluster: Cluster, commit: str) -> None:
+    [record] = [json.loads(path.read_text()) for path in cluster.home.glob("cluster/*/experiment.json")]
     first = next(event for event in events(cluster.home) if event["event"] == "start")
-    assert first["tags"]["git.commit"] == commit.strip()
-    assert record["job"]["tags"]["git.commit"] == commit.strip()
+    assert first["tags"]["git.commit"] == commit
+    assert record["job"]["tags"]["git.commit"] == commit
     assert not list((cluster.home / "cluster").glob("ray-*"))
