@@ -26,8 +26,10 @@ from setr.reporting.site_folder import STATE, check_folder, file_digest, swap_in
 from setr.reporting.tables import TableReport, scales_of
 
 _TEMPLATES = Path(__file__).with_name("templates")
-_PICTURE_BYTES = 60_000  # a larger one is made smaller
-_PICTURE_WIDTH = 1200  # pixels
+# A picture of more bytes is made smaller, to so many pixels of width; in the second line where there are more of them:
+# five hundred experiments have to fit into 30 MB.
+_FEW, _MANY = (60_000, 1200), (36_000, 560)
+_MANY_PICTURES = 150
 _MAX_PICTURE_PIXELS = 100_000_000
 
 
@@ -189,11 +191,12 @@ def _base64_sha256(text: str) -> str:
 def _pictures(results: Sequence[Result], files: dict[str, bytes], notes: list[Note]) -> dict[str, tuple[Picture, ...]]:
     """Adds the pictures of all results to the files and returns them by identity; unreadable ones become notes."""
     found: dict[str, tuple[Picture, ...]] = {}
+    limits = _FEW if sum(len(result.pictures) for result in results) <= _MANY_PICTURES else _MANY
     for result in results:
         mine = []
         for index, source in enumerate(result.pictures):
             try:
-                suffix, data = _picture(source)
+                suffix, data = _picture(source, *limits)
             except (OSError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
                 notes.append(Note(result.short, f"picture {source.name} cannot be shown: {error}"))
                 continue
@@ -206,17 +209,17 @@ def _pictures(results: Sequence[Result], files: dict[str, bytes], notes: list[No
     return found
 
 
-def _picture(source: Path) -> tuple[str, bytes]:
+def _picture(source: Path, most_bytes: int, width: int) -> tuple[str, bytes]:
     """Returns the suffix and bytes of a picture, made smaller where large; raises for what is no PNG or JPEG."""
     with Image.open(source, formats=("PNG", "JPEG")) as image:
         if image.width * image.height > _MAX_PICTURE_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels are too many")
-        small = source.stat().st_size <= _PICTURE_BYTES
+        small = source.stat().st_size <= most_bytes
         image.load()
         if small:
             return ("jpg" if image.format == "JPEG" else "png"), source.read_bytes()
         picture = image.convert("RGB")
-        picture.thumbnail((_PICTURE_WIDTH, _PICTURE_WIDTH * 4))
+        picture.thumbnail((width, width * 4))
         file = io.BytesIO()
         picture.save(file, "JPEG", quality=80, optimize=True)
         return "jpg", file.getvalue()

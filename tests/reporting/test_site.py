@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from setr.errors import EnvironmentFailure, InputError
 from setr.paper.cells import find_cell
@@ -340,3 +341,15 @@ def test_a_browser_runs_the_pages_script_under_its_policy(built: Path, tmp_path:
     assert "15 of 15 rows" in done.stdout
     assert 'aria-sort="none"' in done.stdout
     assert "Refused to" not in done.stderr
+
+
+def test_many_pictures_are_smaller_than_few(tmp_path: Path, results_of: Make) -> None:
+    source = tmp_path / "noise.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (100, 1600, 3), dtype=np.uint8)).save(source)
+
+    def widest(count: int) -> int:
+        results = [dataclasses.replace(made, pictures=(source,) * 60) for made in results_of((2,))[:count]]
+        site = build_site(results, tmp_path / f"report-{count}")
+        return max(Image.open(file).width for file in (site.index.parent / "pictures").iterdir())
+
+    assert (widest(1), widest(3)) == (1200, 560)
