@@ -10,13 +10,12 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.command import PROJECT
 from pipelines.experiment import EVENTS, EXPERIMENT, run_experiment
 from pipelines.jobs import Planned, plan_training
 from pipelines.recording import send_records
 from pipelines.sweep import write_results
 from pipelines.tracking import Tracker
-from setr.config import Config, TrackingConfig, load_config
+from setr.config import Config, TrackingConfig
 from setr.data.cityscapes import TRAIN_ID_TO_ID
 from setr.data.datasets import DATASETS
 from setr.data.folder import FolderSettings, folder_dataset
@@ -24,21 +23,11 @@ from setr.data.samples import Dataset, Sample
 from setr.data.shards import write_shards
 from setr.training.context import Context
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # for running.py, here and in the processes it starts
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for running.py and tiny.py, here and in processes it starts
+
+from tiny import CELL, settings
 
 HEIGHT, WIDTH = 32, 64  # pixels
-TINY = (
-    "sweep.scale=miniature",
-    "miniature.iterations={40k: 4, 80k: 4}",
-    "miniature.crop_size=[32,32]",
-    "miniature.batch_size=2",
-    "training.log_every=1",
-)
-CELL = "table2/setr-pup-random/40k"  # needs no pre-trained weights
-
-
-def settings(*words: str, section: str = "training") -> Config:
-    return load_config(PROJECT / "params.yaml", [*TINY, *words], section=section)
 
 
 def write_data(home: Path, dataset: Dataset, ids: tuple[int, ...], counts: dict[str, int]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import CELL, settings
+from tiny import CELL, settings
 
 from pipelines.jobs import Planned
 from pipelines.report import work
