@@ -28,6 +28,7 @@ class Cluster:
         """Start the head; jobs that it runs work in `home`."""
         self.home = home
         self.folder = Path(tempfile.mkdtemp(prefix="setr-ray-"))  # short: a socket's path has at most 107 characters
+        self.python = plain_python(self.folder)
         self.token = secrets.token_hex(32)
         self.port, self.dashboard = free_port(), free_port()
         self.address, self.jobs = f"127.0.0.1:{self.port}", f"http://127.0.0.1:{self.dashboard}"
@@ -36,7 +37,7 @@ class Cluster:
             "RAY_AUTH_TOKEN": self.token,
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_JOB_STOP_WAIT_TIME_S": str(stop_seconds),
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",  # a job says `python`
+            "PATH": f"{self.python.parent}:{os.environ['PATH']}",  # a job says `python`
             "RAY_raylet_start_wait_time_s": "300",
             **SOON,
         }
@@ -83,10 +84,10 @@ class Cluster:
         kill_tree(node)
 
     def _start(self, *options: str) -> "subprocess.Popen[bytes]":
-        ray = Path(sys.executable).parent / "ray"
         # A folder of its own: two nodes in one would delete each other's copies of a job's code.
         place = (f"--temp-dir={self.folder}/{self.started}", f"--dashboard-agent-listen-port={free_port()}")
-        words = [str(ray), "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", *place, *options]
+        ray = (str(self.python), "-m", "ray.scripts.scripts")
+        words = [*ray, "start", "--block", "--node-ip-address=127.0.0.1", "--num-gpus=0", *place, *options]
         with (self.folder / f"node-{self.started}.log").open("w") as log:
             node = subprocess.Popen(
                 words, env=environment(self.home, **self.variables), stdout=log, stderr=log, start_new_session=True
@@ -112,6 +113,18 @@ class Cluster:
                 time.sleep(0.2)
             else:
                 return
+
+
+def plain_python(folder: Path) -> Path:
+    """Returns this interpreter by a path without a space, if need be through a link in `folder`.
+
+    A node that was started by another path never starts a worker: Ray puts it into a shell command as it is.
+    """
+    if " " not in sys.executable:
+        return Path(sys.executable)
+    link = folder / "environment"
+    link.symlink_to(sys.prefix)
+    return link / "bin" / Path(sys.executable).name
 
 
 def kill_tree(process: "subprocess.Popen[bytes]") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.faults.machines import plain_python
 from pipelines import cluster
 from pipelines.lineage import engine_versions
 from setr.errors import EnvironmentFailure
@@ -58,7 +59,7 @@ def test_a_lost_node_costs_the_steps_since_the_checkpoint_and_no_bit(tmp_path):
         token.chmod(0o600)
         security = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_TMPDIR": short}
         done = subprocess.run(
-            [sys.executable, HERE / "node_loss.py", tmp_path],
+            [plain_python(Path(short)), HERE / "node_loss.py", tmp_path],
             env={**kept, **quick, **security, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(map(str, paths))},
             capture_output=True,
             text=True,
