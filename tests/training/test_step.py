@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 from tiny_training import tiny_model
 
+from setr.data.loader import Batch
 from setr.data.transforms import MEAN, STD
 from setr.models.weights import import_checkpoint
 from setr.paper.recipes import Recipe
@@ -34,7 +33,7 @@ def test_first_step_equals_mmsegmentation(reference, monkeypatch):
             {name: float(p.grad.norm()) for name, p in model.named_parameters() if p.grad is not None}
         )
     )
-    batch = SimpleNamespace(
+    batch = Batch(
         step=0, images=torch.from_numpy(stored["x0"]), labels=torch.from_numpy(stored["y0"]).to(torch.uint8),
         samples=np.arange(4), keys=("a", "b", "c", "d"),
     )  # fmt: skip
