@@ -17,7 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument(
         "--mutants", type=int, default=0, help="damaged copies of a data set to read; 1000 take a minute"
     )
+    parser.add_argument("--only", nargs="+", default=[], metavar="LOADER", help='e.g. "shards, raw" "MDS, raw"')
     parser.add_argument("--ray", action="store_true", help="Ray Data too; it starts a local cluster")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
@@ -74,7 +75,7 @@ def main() -> None:
         work = prepare(arguments, Path(folder))
         missed = []
         if arguments.rounds:
-            loaders = available(work, ray=arguments.ray)
+            loaders = available(work, ray=arguments.ray, only=arguments.only)
             cost = measure(loaders, work, rounds=arguments.rounds, batches=arguments.batches)
             missed = report(cost)
         missed += report_facts(work, mutants=arguments.mutants)
@@ -122,8 +123,8 @@ def ours(work: Work, storage: str) -> Iterator[Any]:
     )
 
 
-def available(work: Work, *, ray: bool) -> dict[str, Callable[[], Iterator[Any]]]:
-    """Returns name -> loader for those that start here; names the others and why."""
+def available(work: Work, *, ray: bool, only: Sequence[str] = ()) -> dict[str, Callable[[], Iterator[Any]]]:
+    """Returns name -> loader for those that start here, of `only` if it names any; names the others and why."""
     candidates: dict[str, Callable[[], Iterator[Any]]] = {
         RAW: partial(ours, work, "raw"),
         ENCODED: partial(ours, work, "encoded"),
@@ -143,6 +144,8 @@ def available(work: Work, *, ray: bool) -> dict[str, Callable[[], Iterator[Any]]
         candidates["Ray Data, Parquet raw"] = partial(peers.ray_data, work, "raw")
     loaders = {}
     for name, start in candidates.items():
+        if only and name not in only:
+            continue
         try:
             next(start())  # writes the peer's files, too
         except ImportError as error:
@@ -216,7 +219,7 @@ def report(cost: dict[str, list[tuple[float, float]]]) -> list[str]:
     print("\n| against | ours | times less CPU | aim |\n|---|---|---|---|")
     missed = []
     for peer, mine, aim in AIMS:
-        if peer not in cost:
+        if peer not in cost or mine not in cost:
             continue
         ratio = statistics.median(theirs[0] / own[0] for theirs, own in zip(cost[peer], cost[mine], strict=True))
         if ratio < (aim or 1):
