@@ -33,9 +33,12 @@ def camvid_root() -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def database() -> Iterator[dict[str, str]]:
-    """Yields the environment that reaches a new PostgreSQL, on a socket only, after roles.sh ran in it."""
+    """Yields the environment that reaches a new PostgreSQL, on a socket only, after roles.sh ran in it.
+
+    One a module: `mlflow db upgrade` makes its tables only in a database that no other test left a table in.
+    """
     programs = [path.parent for path in Path("/usr/lib/postgresql").glob("*/bin/initdb")]
     found = shutil.which("initdb")
     programs += [Path(found).resolve().parent] if found else []

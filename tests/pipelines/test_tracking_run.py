@@ -104,7 +104,6 @@ def mlflow_server(
         env={**os.environ, **common, "PGPASSWORD": database["OWNER_PASSWORD"]},
         check=True,
         timeout=600,
-        capture_output=True,
     )
     options = [
         "--workers=1",
@@ -166,7 +165,6 @@ def test_a_finished_experiment_is_in_postgresql_and_its_files_in_the_bucket(
         ],
         env={**database, "PGPASSWORD": database["RUNTIME_PASSWORD"]},
         check=True,
-        capture_output=True,
         text=True,
     )
     assert int(done.stdout) == 4
