@@ -89,19 +89,19 @@ def with_axe(page: Path, script: str) -> None:
     )
 
 
-def audit(page: Path, scheme: str) -> list[dict[str, Any]]:
-    """Returns axe's findings on one page."""
+def rendered(page: Path, *options: str, budget: int = 20_000) -> "subprocess.CompletedProcess[str]":
+    """Returns what Chromium printed: the page's document after `budget` milliseconds of its own time."""
     with tempfile.TemporaryDirectory() as profile:
-        done = subprocess.run(
+        return subprocess.run(
             [
                 "chromium",
                 "--headless",
                 "--no-sandbox",
                 "--disable-gpu",
                 "--disable-background-networking",
-                f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
+                *options,
                 f"--user-data-dir={profile}",
-                "--virtual-time-budget=20000",
+                f"--virtual-time-budget={budget}",
                 "--dump-dom",
                 page.as_uri(),
             ],
@@ -110,6 +110,11 @@ def audit(page: Path, scheme: str) -> list[dict[str, Any]]:
             timeout=120,
             check=True,
         )
+
+
+def audit(page: Path, scheme: str) -> list[dict[str, Any]]:
+    """Returns axe's findings on one page."""
+    done = rendered(page, f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}")
     found = re.search(r'<pre id="axe-result">(.*?)</pre>', done.stdout, re.DOTALL)
     if found is None:
         raise RuntimeError(f"axe said nothing about {page.name}: {done.stderr[-500:]}")

@@ -73,17 +73,25 @@ def run_command(
     if words:
         arguments.words = [text for text in arguments.overrides if "=" not in text]
         arguments.overrides = [text for text in arguments.overrides if "=" in text]
-    try:
+
+    def run() -> int | None:
         config = load_config(PROJECT / "params.yaml", arguments.overrides, section=section)
         print_config(config, (section,) if sections is None else sections)
-        status = work(config, arguments)
+        return work(config, arguments)
+
+    sys.exit(exit_status(run, interrupted="interrupted: run the same command again to go on"))
+
+
+def exit_status(run: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
+    """Returns what `run` returns (None: 0); 2 to 4 and one line after an error the user can mend, 130 after Ctrl-C."""
+    try:
+        return run() or 0
     except SetrError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
-        sys.exit(error.exit_status)
+        return error.exit_status
     except KeyboardInterrupt:
-        print("interrupted: run the same command again to go on", file=sys.stderr, flush=True)
-        sys.exit(130)
-    sys.exit(status or 0)
+        print(interrupted, file=sys.stderr, flush=True)
+        return 130
 
 
 def print_config(config: Config, sections: tuple[str, ...]) -> None:

@@ -12,9 +12,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.command import check_writable
+from pipelines.command import check_writable, exit_status
 from pipelines.predict import Opened, open_model
-from setr.errors import SetrError
 from setr.models.export import ExportRecord, export_onnx, export_program, export_weights
 
 FORMATS = {"safetensors": "model.safetensors", "onnx": "model.onnx", "torch-export": "model.pt2"}
@@ -69,14 +68,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", nargs="+", choices=tuple(FORMATS), default=tuple(FORMATS), help="default: all")
     parser.add_argument("--data", default="", help="data set whose class names are stored, where it cannot be told")
     parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
-    try:
-        return work(parser.parse_args(words))
-    except SetrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        return 130
+    arguments = parser.parse_args(words)
+    return exit_status(lambda: work(arguments))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.command import PROJECT, check_writable, print_config, resolve, write_text
+from pipelines.command import PROJECT, check_writable, exit_status, print_config, resolve, write_text
 from setr.config import Config, load_config
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -171,14 +171,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--report", action="store_true", help="make the report's figures of the finished experiments")
     arguments = parser.parse_intermixed_args(words)
-    try:
-        return work(arguments)
-    except SetrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        return 130
+    return exit_status(lambda: work(arguments))
 
 
 if __name__ == "__main__":

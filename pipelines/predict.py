@@ -19,7 +19,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.command import check_writable, write_json
+from pipelines.command import check_writable, exit_status, write_json
 from setr.data.datasets import DATASETS, find_dataset
 from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest
@@ -289,14 +289,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
     arguments = parser.parse_args(words)
-    try:
-        return work(arguments)
-    except SetrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
-        return error.exit_status
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr, flush=True)
-        return 130
+    return exit_status(lambda: work(arguments))
 
 
 if __name__ == "__main__":

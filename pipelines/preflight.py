@@ -1,17 +1,13 @@
 """What has to be right before a GPU is held: storage, tracking, cluster. Each mistake is one line, at once."""
 
-import functools
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipelines.jobs import Planned
 from setr.errors import EnvironmentFailure
-from setr.models.segmenter import build_model
-from setr.paper.recipes import Recipe
+from setr.planning.plan import checkpoint_bytes
 
 # File systems on which SQLite's locks do not hold, or cost a round trip each.
 NETWORK_FILE_SYSTEMS = ("afs", "beegfs", "ceph", "cifs", "fuse", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3")
@@ -24,26 +20,7 @@ Everywhere = Callable[..., Mapping[str, Any]]
 
 def storage_bytes(planned: Sequence[Planned], keep_last: int) -> int:
     """Returns what the experiments' folders take at most: checkpoints that are kept, and one that is being written."""
-    return sum(_checkpoint_bytes(entry) * (keep_last + 2) + EXTRA_BYTES for entry in planned)
-
-
-def _checkpoint_bytes(entry: Planned) -> int:
-    """Returns the size of one checkpoint: float32 parameters, the optimiser's moments, the moving average."""
-    experiment = entry.experiment
-    classes = max((protocol.num_classes for protocol in entry.protocols), default=19)
-    count = _parameters(experiment.variant, classes, experiment.recipe.crop_size, experiment.scale)
-    return 4 * count * _copies(experiment.recipe)
-
-
-def _copies(recipe: Recipe) -> int:
-    return 1 + (2 if recipe.optimizer == "adamw" else 1) + (1 if recipe.ema_decay else 0)
-
-
-@functools.cache
-def _parameters(variant: str, num_classes: int, crop_size: tuple[int, int], scale: str) -> int:
-    with torch.device("meta"):
-        model = build_model(variant, num_classes=num_classes, crop_size=crop_size, scale=scale)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return sum(checkpoint_bytes(entry.experiment, entry.protocols) * (keep_last + 2) + EXTRA_BYTES for entry in planned)
 
 
 def check_shared(folder: Path, everywhere: Everywhere) -> None:

@@ -156,12 +156,13 @@ class Recorder:
         register: bool = False,
     ) -> None:
         """Follow from what is on disk now: earlier attempts' events are not shown again, but sent with the next."""
-        self.planned = {entry.identity: entry for entry in planned}
         self.sender, self.show = Sender(tracker, parent, tags, register=register), show
-        self.readers = {entry.identity: EventReader(entry.folder / EVENTS) for entry in planned}
-        self.unrepeated = {identity: Unrepeated() for identity in self.planned}
-        # An earlier session may have been cut off before it sent them.
-        self.earlier = {identity: self._first(identity, self.readers[identity]) for identity in self.planned}
+        self.planned: dict[str, Planned] = {}
+        self.readers: dict[str, EventReader] = {}
+        self.unrepeated: dict[str, Unrepeated] = {}
+        self.earlier: dict[str, list[Event]] = {}  # a session before may have been cut off before it sent them
+        for entry in planned:
+            self.add(entry)
         self.waiting: dict[str, list[Event]] = {}
         self.problem = ""  # why the tracking server did not take the last batch
         self._pause = FLUSH_SECONDS
@@ -227,6 +228,15 @@ class Recorder:
             self.problem = ""
         # A server that is away is asked less and less often: each question takes seconds that the display waits.
         self._pause = min(2 * self._pause, PATIENCE_SECONDS) if failures else FLUSH_SECONDS
+
+
+def finish_parent(tracker: Tracker, parent: str, *, failed: bool, stopped: bool) -> str:
+    """Marks the parent run as ended; returns what the tracking server had against it."""
+    try:
+        tracker.finish(parent, failed=failed, stopped=stopped)
+    except Exception as error:  # the server's answer must neither end a training nor hide how a sweep went
+        return str(error).partition("\n")[0] or type(error).__name__
+    return ""
 
 
 def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned], *, register: bool = False) -> None:

@@ -23,14 +23,15 @@ from pipelines.command import check_writable, resolve, run_command
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.experiment import EVENTS, SCORES, run_experiment
 from pipelines.jobs import Planned, state_of
-from pipelines.lineage import DIFF_ARTIFACT, keep_diff, lineage, origin
+from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.placement import per_worker, slots_of
 from pipelines.progress import Board, Row, SweepProgress, clock
-from pipelines.recording import Recorder
+from pipelines.recording import Recorder, finish_parent
+from pipelines.session import joined_cluster, parent_run
 from pipelines.space import Domain, command_of, decoded, planned_of, read_space
 from pipelines.sweep import make_missing_inputs
 from pipelines.tracking import open_tracker
-from setr.config import Config, to_dict
+from setr.config import Config
 from setr.paper.miniature import DATASET
 from setr.training.context import Context
 from setr.training.events import append_event, read_events
@@ -60,32 +61,37 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     storage = resolve(config.storage.checkpoints)
     check_writable(storage)
     tracker = open_tracker(config.tracking, resolve("."))
-    tags = {**origin(), "setr.search": config.search.method}
-    parent = tracker.start_parent(
-        f"search {config.search.method}", tags, f"A search for the best {config.search.metric}; children are trials."
-    )
-    tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
-    tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
     keep_diff(storage, lineage())
     log = resolve(config.storage.logs) / f"search-{datetime.now():%Y%m%d-%H%M%S}.log"
     stop_file = storage / "stop"
     stop_file.unlink(missing_ok=True)
     begun, board = time.time(), Board()
-    with quiet(log) as screen, SweepProgress(board, screen) as progress:
-        resources = cluster.connect(log_folder=log.parent)
+    tags = {"setr.search": config.search.method}
+    with (
+        quiet(log) as screen,
+        joined_cluster(config, tracker, log.parent, storage) as resources,
+        stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
+        parent_run(
+            config,
+            tracker,
+            f"search {config.search.method}",
+            f"A search for the best {config.search.metric}; children are trials.",
+            tags=tags,
+        ) as parent,
+        SweepProgress(board, screen) as progress,
+    ):
         board.slots = slots_of(config, resources)
-        with stop_on_signal(stop_file) as received, Recorder([], tracker, parent, tags, progress.update) as recorder:
+        with Recorder([], tracker, parent, origin() | tags, progress.update) as recorder:
             session = Session(config, board, recorder)
             run(session, space, stop_file, storage, resources)
             session.mark_stopped(config.search.method)
-        cluster.disconnect()
-    trials = session.outcomes()
-    tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
-    failed = sum(trial.status == "failed" for trial in trials)
-    tracker.finish(parent, failed=failed > 0, stopped=bool(received))
+        trials = session.outcomes()
+        tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
+        failed = sum(trial.status == "failed" for trial in trials)
+        problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
     print(f"{board.summary()} in {clock(time.time() - begun)}")
-    if recorder.problem:
-        print(f"MLflow did not take the last points ({recorder.problem}): the next search sends them")
+    if problem:
+        print(f"MLflow did not take the last points ({problem}): the next search sends them")
     print_outcomes(config, trials)
     print(f"logs: {log}")
     if received:

@@ -1,12 +1,12 @@
 """What a sweep holds while it trains: the cluster, and the run that its experiments' runs are children of."""
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pipelines import cluster
 from pipelines.command import resolve
@@ -14,7 +14,7 @@ from pipelines.jobs import Planned
 from pipelines.lineage import DIFF_ARTIFACT, lineage, origin
 from pipelines.placement import growth, per_worker
 from pipelines.preflight import check_database, check_room, check_shared
-from pipelines.recording import send_records
+from pipelines.recording import finish_parent, send_records
 from pipelines.tracking import IDENTITY_TAG, OFFLINE, Tracker, open_tracker, redact
 from setr.config import Config, to_dict
 from setr.errors import EnvironmentFailure
@@ -38,37 +38,31 @@ def joined_cluster(config: Config, tracker: Tracker, logs: Path, storage: Path) 
 
 @contextlib.contextmanager
 def parent_run(
-    config: Config, tracker: Tracker, planned: Sequence[Planned], missing: Sequence[Planned]
+    config: Config,
+    tracker: Tracker,
+    name: str,
+    description: str,
+    *,
+    tags: Mapping[str, str],
+    key: str = "",
+    parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Yields the run that the experiments' runs are children of; the same sweep goes on in the same one."""
-    description = f"{len(planned)} experiments, {len(missing)} missing when it began; children are the experiments."
-    name = f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}"
-    key = hashlib.sha256(" ".join(sorted(entry.identity for entry in planned)).encode()).hexdigest()
+    """Yields the run that the experiments' runs are children of; one with the same `key` is continued."""
     try:
-        parent = tracker.start_parent(name, {**origin(), "setr.kind": "sweep"}, description, key=key)
+        parent = tracker.start_parent(name, {**origin(), **tags}, description, key=key)
     except Exception as error:  # it answered a moment ago
         found = str(error).partition("\n")[0]
         raise EnvironmentFailure(
             "E_TRACKING", "MLflow takes no new run", where=redact(tracker.uri), found=redact(found)
         ) from None
     try:
-        counts = {"experiments": len(planned), "to_train": len(missing)}
-        tracker.set_parameters(parent, {**to_dict(config)["sweep"], **counts})
+        tracker.set_parameters(parent, parameters or {})
         tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
         tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
         yield parent
     except BaseException:
         finish_parent(tracker, parent, failed=True, stopped=False)
         raise
-
-
-def finish_parent(tracker: Tracker, parent: str, *, failed: bool, stopped: bool) -> str:
-    """Marks the parent run as ended; returns what the tracking server had against it."""
-    try:
-        tracker.finish(parent, failed=failed, stopped=stopped)
-    except Exception as error:  # the server's answer must not hide how the sweep went
-        return str(error).partition("\n")[0] or type(error).__name__
-    return ""
 
 
 def clear_ray_folders(storage: Path) -> None:

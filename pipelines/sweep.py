@@ -6,13 +6,16 @@ The same command goes on after a kill, trains nothing twice, and ends with statu
 import argparse
 import contextlib
 import dataclasses
+import hashlib
 import os
 import statistics
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -27,7 +30,7 @@ from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.scenes import draw_scenes
 from pipelines.weights import make_weights
-from setr.config import Config, DataConfig, SimulateConfig
+from setr.config import Config, DataConfig, SimulateConfig, to_dict
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
@@ -39,6 +42,9 @@ from setr.reporting.results import Result, load_results, save_results
 from setr.training.events import read_events
 from setr.training.lease import exclusive
 from setr.training.pretraining import PROXIES
+
+if TYPE_CHECKING:
+    from pipelines.tracking import Tracker
 
 SECTIONS = ("sweep", "miniature", "training", "storage")
 LEASE_SECONDS = 5.0  # a sweep that was just killed may still be on its way out
@@ -98,8 +104,8 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
     """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal."""
     # Imported here: a plan waits for neither Ray nor MLflow.
     from pipelines.placement import run_all, slots_of
-    from pipelines.recording import Recorder
-    from pipelines.session import clear_ray_folders, finish_parent, joined_cluster, parent_run
+    from pipelines.recording import Recorder, finish_parent
+    from pipelines.session import clear_ray_folders, joined_cluster
     from pipelines.tracking import open_tracker
 
     tracker = open_tracker(config.tracking, resolve("."))
@@ -114,7 +120,7 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
         quiet(log) as screen,
         joined_cluster(config, tracker, log.parent, storage) as resources,
         stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
-        parent_run(config, tracker, plan.planned, missing) as parent,
+        sweep_run(config, tracker, plan.planned, missing) as parent,
         SweepProgress(board, screen) as progress,
     ):
         board.slots = slots_of(config, resources)
@@ -133,6 +139,23 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
         print(f"MLflow did not take the last points ({problem}): run the same command again to send them")
     print(f"logs: {log}")
     return 128 + received[0] if received else 0
+
+
+def sweep_run(
+    config: Config, tracker: "Tracker", planned: Sequence[Planned], missing: Sequence[Planned]
+) -> AbstractContextManager[str]:
+    """Returns the context of the sweep's run in MLflow; the same sweep goes on in the same one."""
+    from pipelines.session import parent_run
+
+    return parent_run(
+        config,
+        tracker,
+        f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}",
+        f"{len(planned)} experiments, {len(missing)} missing when it began; children are the experiments.",
+        tags={"setr.kind": "sweep"},
+        key=hashlib.sha256(" ".join(sorted(entry.identity for entry in planned)).encode()).hexdigest(),
+        parameters={**to_dict(config)["sweep"], "experiments": len(planned), "to_train": len(missing)},
+    )
 
 
 def row_of(plan: Plan, entry: Planned) -> Row:

@@ -90,7 +90,7 @@ def _start_session(config: Config, planned: Planned) -> Session:
 
 def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
     """Returns the outcome of `train`, shown while it runs and written to MLflow."""
-    from pipelines.recording import Recorder
+    from pipelines.recording import Recorder, finish_parent
 
     planned = session.planned
     row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
@@ -103,19 +103,12 @@ def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
         with board, recorder:
             outcome = train()
     finally:
-        problem = recorder.problem or _finish(session, outcome["status"])
+        status = outcome["status"]
+        ended = {"failed": status == "failed", "stopped": status == "stopped"}
+        problem = recorder.problem or finish_parent(session.tracker, session.parent, **ended)
         if problem:
             print(f"MLflow did not take everything ({problem}); the record in {planned.folder} is complete")
     return outcome
-
-
-def _finish(session: Session, status: str) -> str:
-    """Marks the parent run as ended; returns what the tracking server had against it."""
-    try:
-        session.tracker.finish(session.parent, failed=status == "failed", stopped=status == "stopped")
-    except Exception as error:  # the server's answer must never end a training
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-    return ""
 
 
 def _print_end(planned: Planned, outcome: Outcome) -> None:

@@ -112,6 +112,11 @@ def estimate(
     )
 
 
+def checkpoint_bytes(experiment: Experiment, protocols: Sequence[Protocol]) -> int:
+    """Returns the size of one of the experiment's checkpoints."""
+    return state_bytes(_footprint(experiment, protocols, "cpu"), experiment.recipe)
+
+
 def modelled_seconds(
     experiment: Experiment, protocols: Sequence[Protocol], ways: Ways, clock: Clock, images: int
 ) -> tuple[float, float]:

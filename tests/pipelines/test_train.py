@@ -60,7 +60,7 @@ def test_sigterm_saves_leaves_with_143_and_the_same_command_goes_on(home: Path) 
     wait_for(home / "stopped", "metrics", training)
     training.send(signal.SIGTERM)
     training.end(143)
-    [experiment] = (home / "stopped").iterdir()
+    [experiment] = [record.parent for record in (home / "stopped").glob("*/events.jsonl")]
     stopped = the_events(home / "stopped")[-1]
     assert stopped["event"] == "stopped"
     assert 0 < stopped["step"] == latest_step(experiment) < 60

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.accessibility import rendered
 from setr.errors import EnvironmentFailure, InputError
 from setr.paper.cells import find_cell
 from setr.reporting import site_folder
@@ -321,23 +322,8 @@ def test_500_runs(tmp_path: Path, make_all: MakeAll) -> None:
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="chromium is not installed")
-def test_a_browser_runs_the_pages_script_under_its_policy(built: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [
-            "chromium",
-            "--headless",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-background-networking",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            "--virtual-time-budget=2000",
-            "--dump-dom",
-            (built / "table-2.html").as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def test_a_browser_runs_the_pages_script_under_its_policy(built: Path) -> None:
+    done = rendered(built / "table-2.html", budget=2000)
     assert "15 of 15 rows" in done.stdout
     assert 'aria-sort="none"' in done.stdout
     assert "Refused to" not in done.stderr
