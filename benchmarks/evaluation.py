@@ -29,8 +29,8 @@ from setr.data.transforms import normalise
 from setr.evaluation.inference import autocast, predict
 from setr.evaluation.metrics import confusion_matrix
 from setr.evaluation.views import windows
-from setr.models.encoder import EncoderSize
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.specification import EncoderSize
 from setr.paper.protocols import Protocol
 
 SETR_S = EncoderSize("t-small", embed_dim=384, depth=12, num_heads=6)

@@ -37,12 +37,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from setr.data.loader import Batch
 from setr.data.transforms import normalise
 from setr.models.decoders import MLAHead, UpHead, upsample
-from setr.models.encoder import ENCODERS, MINIATURES, EncoderSize
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.specification import EncoderSize
+from setr.models.variants import ENCODERS, MINIATURES
 from setr.paper.recipes import Recipe, recipe
 from setr.training.context import Context
-from setr.training.execution import Execution, prepare_model
+from setr.training.execution import prepare_model
 from setr.training.optim import build_optimizer
+from setr.training.settings import Execution
 from setr.training.step import TrainingModule, train_step
 
 ROOT = Path(__file__).resolve().parent.parent

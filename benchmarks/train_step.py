@@ -2,7 +2,8 @@
 
     python -m benchmarks.train_step [--rounds 5] [--threads 1] [--cases naive pup mla]
 
-Small: ViT-S (width 384, 12 layers, 6 heads), 256x256 pixels, batch 4, 19 classes. A step goes from uint8 images to
+Small: ViT-S (width 384, 12 layers, 6 heads), 256x256 pixels, batch 4, 19 classes; the cases `-512` have 512x512 pixels,
+batch 1 and ADE20K's 150 classes. A step goes from uint8 images to
 updated parameters: normalisation, forward, all losses, backward, SGD with momentum, by the code that each side trains
 with. One round takes one step of everybody, in turns; times are medians of CPU time and the ratio is the median of the
 rounds' ratios. The first run installs mmsegmentation into an environment of its own, which shares this one's torch.
@@ -28,8 +29,8 @@ from torch import Tensor
 
 from benchmarks.train_step_peer import environment, published_model, published_step
 from setr.data.loader import Batch
-from setr.models.encoder import EncoderSize
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.specification import EncoderSize
 from setr.models.weights import import_checkpoint
 from setr.paper.recipes import Recipe, recipe
 from setr.training.context import Context
@@ -38,14 +39,34 @@ from setr.training.step import TrainingModule, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
 SETR_S = EncoderSize("t-small", embed_dim=384, depth=12, num_heads=6)
-SIDE, BATCH, CLASSES = 256, 4, 19
-# Times the published images per second, rows `mmseg`. mmsegmentation ships two Naive decoders: Cityscapes' auxiliary
-# heads end at stride 4, ADE20K's (two stages) at the image's own size.
-AIMS = {"naive": 2.0, "naive-ade20k": 2.0, "pup": 2.0, "mla": 1.3}
+
 SAME_LOSS = 1e-5  # relative, of the first step from the same weights
 PUBLISHED = "mmsegmentation"
 
 Step = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A problem, and how many times the published images per second are aimed at."""
+
+    decoder: str
+    aims: dict[str, float]  # by row
+    side: int = 256  # pixels
+    batch: int = 4
+    classes: int = 19
+
+
+# mmsegmentation ships two Naive decoders: Cityscapes' auxiliary heads end at stride 4, ADE20K's (two stages) at the
+# image's own size.
+CASES = {
+    "naive": Case("naive", {"mmseg": 2.0}),
+    "naive-ade20k": Case("naive", {"mmseg": 2.0}),
+    "pup": Case("pup", {"mmseg": 2.0}),
+    "mla": Case("mla", {"mmseg": 1.3}),
+    "naive-512": Case("naive", {"mmseg": 1.3, "bfloat16": 1.7}, side=512, batch=1, classes=150),
+    "mla-512": Case("mla", {"mmseg": 1.3, "bfloat16": 1.7}, side=512, batch=1, classes=150),
+}
 
 
 @dataclass(frozen=True)
@@ -62,7 +83,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--cases", nargs="+", choices=tuple(AIMS), default=tuple(AIMS))
+    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=tuple(CASES))
     default = Path.home() / ".cache" / "setr-tables" / "mmsegmentation"
     parser.add_argument("--environment", type=Path, default=default, help="where mmsegmentation is installed")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -73,8 +94,8 @@ def main() -> None:
         sys.exit(subprocess.run(command, cwd=ROOT, env=os.environ | {"PYTHONWARNINGS": "ignore"}).returncode)
     torch.set_num_threads(arguments.threads)
     print(
-        f"torch {torch.__version__}, {arguments.threads} thread(s), {arguments.rounds} rounds, ViT-S,"
-        f" {SIDE}x{SIDE}, batch {BATCH}, {CLASSES} classes; CPU ms and images/s a step\n"
+        f"torch {torch.__version__}, {arguments.threads} thread(s), {arguments.rounds} rounds, ViT-S;"
+        " CPU ms and images/s a step\n"
     )
     print(
         "| case | here | published ms | ours ms | published img/s | ours img/s | times | wall times"
@@ -86,39 +107,40 @@ def main() -> None:
     sys.exit(1 if missed else 0)
 
 
-def contestants(case: str) -> dict[str, Step]:
+def contestants(name: str) -> dict[str, Step]:
     """Returns the training steps by name, the published one first; all but `authors` start from its weights."""
     torch.manual_seed(0)
-    images, labels = problem()
-    published, config = published_model(case, SETR_S, num_classes=CLASSES, side=SIDE)
-    decoder = case.partition("-")[0]
+    case = CASES[name]
+    images, labels = problem(case)
+    published, config = published_model(name, SETR_S, num_classes=case.classes, side=case.side)
     models = {}
     with tempfile.TemporaryDirectory(prefix="train-step-benchmark-") as folder:
         file = Path(folder) / "published.pth"
         torch.save(published.state_dict(), file)
-        for name in ("mmseg", "bfloat16"):
-            models[name] = import_checkpoint(file)[0]
+        for row in ("mmseg", "bfloat16"):
+            models[row] = import_checkpoint(file)[0]
             # The shipped configuration has no such bias; the import makes it zero, and so it has to stay.
-            models[name].encoder.patch_embed.proj.bias.requires_grad_(False)  # type: ignore[union-attr]
+            models[row].encoder.patch_embed.proj.bias.requires_grad_(False)  # type: ignore[union-attr]
+    size = (case.side, case.side)
     models["authors"] = build_model(
-        f"setr-{decoder}", num_classes=CLASSES, crop_size=(SIDE, SIDE), flavour="authors", sizes=SETR_S
+        f"setr-{case.decoder}", num_classes=case.classes, crop_size=size, flavour="authors", sizes=SETR_S
     )
-    published_recipe = recipe("cityscapes", decoder, "80k", flavour="mmseg")
+    published_recipe = recipe("cityscapes", case.decoder, "80k", flavour="mmseg")
     recipes = {
         "mmseg": published_recipe,
-        "authors": recipe("cityscapes", decoder, "80k"),
+        "authors": recipe("cityscapes", case.decoder, "80k"),
         "bfloat16": replace(published_recipe, precision="bfloat16"),
     }
     return {PUBLISHED: published_step(published, config, images, labels)} | {
-        name: our_step(models[name], chosen, images, labels) for name, chosen in recipes.items()
+        row: our_step(models[row], chosen, images, labels) for row, chosen in recipes.items()
     }
 
 
-def problem() -> tuple[Tensor, Tensor]:
+def problem(case: Case) -> tuple[Tensor, Tensor]:
     """Returns images uint8 (B,H,W,3), RGB, and labels uint8 (B,H,W) in patches, about a tenth of them ignored."""
     generator = np.random.default_rng(0)
-    images = generator.integers(0, 256, (BATCH, SIDE, SIDE, 3), dtype=np.uint8)
-    patches = generator.integers(0, CLASSES, (BATCH, SIDE // 8, SIDE // 8), dtype=np.uint8)
+    images = generator.integers(0, 256, (case.batch, case.side, case.side, 3), dtype=np.uint8)
+    patches = generator.integers(0, case.classes, (case.batch, case.side // 8, case.side // 8), dtype=np.uint8)
     patches[generator.random(patches.shape) < 0.1] = 255
     return torch.from_numpy(images), torch.from_numpy(patches.repeat(8, axis=1).repeat(8, axis=2))
 
@@ -161,14 +183,15 @@ def report(case: str, runs: dict[str, Run]) -> int:
         if name != "authors":
             first, *_, last = (abs(a / b - 1) for a, b in zip(run.losses, published.losses, strict=True))
             apart = f"{first:.1e}, {last:.1e}"
-        if name == "mmseg":
-            reached = faster >= AIMS[case]
-            same = first <= SAME_LOSS  # False for NaN
+        if wanted := CASES[case].aims.get(name):
+            reached = faster >= wanted
+            same = name != "mmseg" or first <= SAME_LOSS  # False for NaN
             missed += (not reached) + (not same)
-            aim = f"{AIMS[case]} x: {'reached' if reached else 'MISSED'}{'' if same else ', LOSS DIFFERS'}"
+            aim = f"{wanted} x: {'reached' if reached else 'MISSED'}{'' if same else ', LOSS DIFFERS'}"
+        batch = CASES[case].batch
         theirs, ours = statistics.median(published.cpu), statistics.median(run.cpu)
         print(
-            f"| {case} | {name} | {1e3 * theirs:.0f} | {1e3 * ours:.0f} | {BATCH / theirs:.2f} | {BATCH / ours:.2f}"
+            f"| {case} | {name} | {1e3 * theirs:.0f} | {1e3 * ours:.0f} | {batch / theirs:.2f} | {batch / ours:.2f}"
             f" | {faster:.2f} | {times_faster(published.wall, run.wall):.2f} | {apart} | {aim} |",
             flush=True,
         )

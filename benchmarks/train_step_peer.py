@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from setr.models.encoder import EncoderSize
+from setr.models.specification import EncoderSize
 
 # mmsegmentation, its two foundations, and those of their requirements that the shared packages may lack. Installed
 # without dependencies: those would bring a second torch, and an OpenCV with a user interface.
@@ -39,6 +39,8 @@ CONFIGS = {
     "naive-ade20k": "setr/setr_vit-l_naive_8xb2-160k_ade20k-512x512.py",
     "pup": "setr/setr_vit-l_pup_8xb1-80k_cityscapes-768x768.py",
     "mla": "setr/setr_vit-l_mla_8xb1-80k_cityscapes-768x768.py",
+    "naive-512": "setr/setr_vit-l_naive_8xb2-160k_ade20k-512x512.py",
+    "mla-512": "setr/setr_vit-l_mla_8xb2-160k_ade20k-512x512.py",
 }
 SHIPPED_DEPTH = 24  # layers of the encoder in those files
 

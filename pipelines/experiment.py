@@ -7,7 +7,6 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ import numpy as np
 import torch
 
 from pipelines.command import write_json
-from pipelines.proof import remember
+from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember
+from setr.data.atomic import read_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
 from setr.errors import SetrError
@@ -31,14 +31,11 @@ from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
 from setr.training.context import Context, StopRequest
 from setr.training.events import append_event
-from setr.training.execution import Execution
 from setr.training.loop import Outcome, Stopped, train
-from setr.training.resume import IDENTITY, read_json
+from setr.training.resume import IDENTITY
+from setr.training.settings import Execution
 from setr.training.watchdog import Limits
 
-EXPERIMENT = "experiment.json"
-EVENTS = "events.jsonl"
-SCORES = "scores.json"
 PICTURE = "qualitative.png"
 PICTURE_ROWS = 4  # validation images in the picture
 WORST_IMAGES = 10  # named beside the scores
@@ -181,11 +178,6 @@ def new_model(experiment: Experiment, num_classes: int, weights: list[str]) -> t
         drop_path=recipe.drop_path,
     )
     return model, [load_pretrained(model, *weights).as_dict()] if weights else []
-
-
-def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bool:
-    """Returns whether a stored score is that of the protocol on the images of a manifest (its hash; "": any)."""
-    return score.get("digest") == protocol.digest() and manifest in ("", score.get("manifest"))
 
 
 def gflops_of(experiment: Experiment, num_classes: int) -> float:

@@ -14,10 +14,10 @@ from rich.table import Table
 from pipelines.command import resolve, run_command, write_json
 from pipelines.lineage import origin
 from setr.config import Config
-from setr.models.encoder import EncoderSize
 from setr.models.export import export_weights
 from setr.models.receipt import Receipt
 from setr.models.segmenter import Segmenter
+from setr.models.specification import EncoderSize
 from setr.models.weights import import_checkpoint
 
 

@@ -9,30 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from pipelines.command import resolve, resolve_location
-from pipelines.experiment import EVENTS, SCORES, is_scored
+from pipelines.hardware import has_bfloat16
+from pipelines.ledger import EVENTS, SCORES, is_scored, proven
 from pipelines.lineage import origin
-from pipelines.proof import proven
 from setr.config import Config, build
 from setr.data.locations import below, is_uri, manifest_at
 from setr.data.manifest import MANIFEST_NAME
 from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError, SetrError
-from setr.models.pretrained_files import stored_file
-from setr.models.segmenter import VARIANTS
-from setr.models.weights import file_sha256
+from setr.models.variants import VARIANTS
+from setr.models.weight_files import file_sha256, stored_file
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
 from setr.paper.choices import DATASETS, require_choice
 from setr.paper.experiment import Experiment, code_hash
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
-from setr.training.checkpoint import latest_step
+from setr.training.checkpoint_names import latest_step
 from setr.training.events import read_events
-from setr.training.execution import Execution
-from setr.training.pretraining import PROXIES
+from setr.training.proxies import PROXIES
+from setr.training.settings import Execution
 
 # What these modules and their imports compute decides a result; their hash is part of every identity.
 DECIDING_MODULES = (
@@ -280,8 +277,7 @@ def own_recipe(recipe: Recipe, config: Config) -> Recipe:
     """
     precision: str = config.training.precision
     if precision == "auto":
-        # Emulated it would be slower than float32: cards before Ampere.
-        precision = "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+        precision = "bfloat16" if has_bfloat16() else "float32"
     values = {
         **json.loads(json.dumps(dataclasses.asdict(recipe))),
         "precision": precision,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pipelines.experiment import EVENTS, EXPERIMENT
+from pipelines.ledger import EVENTS, EXPERIMENT
 from setr.errors import InputError
 from setr.paper.experiment import Experiment
 from setr.planning.plan import Ways

@@ -10,7 +10,7 @@ from pipelines.command import run_command
 from setr.config import Config
 from setr.models.counting import count_model, hybrid_readings
 from setr.models.layout import ADE20K_CLASSES
-from setr.models.segmenter import SCALES, VARIANTS, Variant, variant_spec
+from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
 from setr.paper.choices import DATASETS, DECODERS, FLAVOURS
 from setr.paper.protocols import NUM_CLASSES
 from setr.paper.recipes import recipe

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from pipelines import cluster
-from pipelines.experiment import EVENTS, run_experiment
+from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, workers_of
+from pipelines.ledger import EVENTS
 from setr.config import Config
 from setr.training.events import append_event, read_events
 

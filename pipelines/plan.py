@@ -8,11 +8,11 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-import torch
 from rich.console import Console
 from rich.table import Table
 
 from pipelines.command import resolve, resolve_location
+from pipelines.hardware import gpu_count
 from pipelines.jobs import Planned, workers_of
 from pipelines.measured import measurements
 from pipelines.progress import clock, weekday
@@ -31,7 +31,7 @@ CPU_UTILISATION = 1.0
 def machine_of(config: Config) -> Machine:
     """Returns the hardware that is planned for: GPUs as set or seen, else this machine's cores in miniature."""
     sweep = config.sweep
-    seen = sweep.gpus or torch.cuda.device_count()
+    seen = sweep.gpus or gpu_count()
     if seen or sweep.scale == "paper":
         return Machine(
             device="cuda",

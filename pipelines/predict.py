@@ -33,7 +33,8 @@ from setr.models.weights import import_checkpoint
 from setr.paper.choices import DATASETS as PAPER_DATASETS
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import NUM_CLASSES, Protocol, protocol
-from setr.training.checkpoint import steps, weights_to_score
+from setr.training.checkpoint import weights_to_score
+from setr.training.checkpoint_names import steps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")

@@ -7,9 +7,7 @@ multi-scale protocol under that reading (setr.paper.protocols).
 from dataclasses import replace
 
 from setr.config import MiniatureConfig
-from setr.models.baselines import FCNHeadSpec, FPNSpec
-from setr.models.decoders import MLASpec, UpHeadSpec
-from setr.models.specification import SegmenterSpec
+from setr.models.specification import FCNHeadSpec, FPNSpec, MLASpec, SegmenterSpec, UpHeadSpec
 from setr.paper.choices import DATASETS, require_choice
 from setr.paper.miniature import DATASET, miniature_protocol
 from setr.paper.protocols import SHORT_SIDE_RULES, Protocol, protocol

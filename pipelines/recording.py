@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import write_json
-from pipelines.experiment import EVENTS, EXPERIMENT, PICTURE, SCORES
+from pipelines.experiment import PICTURE
 from pipelines.jobs import Planned
+from pipelines.ledger import EVENTS, EXPERIMENT, SCORES
 from pipelines.lineage import DIFFS
 from pipelines.serving import LOADER, example, write_published
 from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
+from setr.data.atomic import read_json
 from setr.paper.cells import find_cell
 from setr.reporting.results import Result, read_experiment, save_results
 from setr.training.events import Event, EventReader, Unrepeated, read_events
-from setr.training.resume import read_json
 
 RUN = "run.json"  # beside the record: the tracked run, once there is one
 _SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."

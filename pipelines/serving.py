@@ -13,14 +13,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from pipelines.command import write_json
-from pipelines.experiment import EXPERIMENT, SCORES
+from pipelines.ledger import EXPERIMENT, SCORES
+from setr.data.atomic import read_json
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict_batch
-from setr.models.checkpoint_file import file_sha256
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.weight_files import file_sha256
 from setr.paper.protocols import Protocol
 from setr.training.checkpoint import weights_to_score
-from setr.training.resume import read_json
 
 LOADER = "pipelines.serving"  # this module, as MLflow imports it
 WEIGHTS = "model.safetensors"

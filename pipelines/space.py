@@ -16,7 +16,8 @@ import torch
 from pipelines.jobs import Planned, plan_training
 from setr.config import Config, TrainingConfig
 from setr.errors import InputError
-from setr.models.segmenter import VARIANTS, build_model
+from setr.models.segmenter import build_model
+from setr.models.variants import VARIANTS
 from setr.paper.recipes import Recipe
 
 Domain = tuple[str, list[Any]]  # choice, of values as JSON text | uniform | loguniform, low and high

@@ -1,6 +1,7 @@
 """Trains and scores every cell of the paper's tables that has no result yet: `python pipelines/sweep.py`.
 
 The same command goes on after a kill, trains nothing twice, and ends with status 0 only if every experiment finished.
+A plan waits for neither torch, Ray nor MLflow: what needs them is imported where it is used.
 """
 
 import argparse
@@ -17,31 +18,25 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from pipelines.command import check_writable, resolve, run_command, write_json
 from pipelines.driver import quiet, stop_on_signal
-from pipelines.experiment import EVENTS
 from pipelines.jobs import Planned, plan_earlier, plan_sweep, state_of
+from pipelines.ledger import EVENTS
 from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.plan import Plan, print_plan, print_simulation
 from pipelines.preflight import storage_bytes
-from pipelines.prepare import write_all_shards
 from pipelines.progress import Board, Row, SweepProgress, clock
-from pipelines.scenes import draw_scenes
-from pipelines.weights import make_weights
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
-from setr.models.counting import paper_parameter_count
-from setr.models.segmenter import VARIANTS, build_model
+from setr.models.variants import VARIANTS
 from setr.paper.cells import cells
 from setr.paper.miniature import DATASET
 from setr.reporting.results import Result, load_results, save_results
 from setr.training.events import read_events
 from setr.training.lease import exclusive
-from setr.training.pretraining import PROXIES
+from setr.training.proxies import PROXIES
 
 if TYPE_CHECKING:
     from pipelines.tracking import Tracker
@@ -74,7 +69,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
-    from pipelines.session import send_unsent  # a plan waits for neither Ray nor MLflow
+    from pipelines.session import send_unsent
 
     send_unsent(config, planned)
     if status:
@@ -91,18 +86,22 @@ def make_missing_inputs(config: Config) -> None:
     here = not is_uri(config.data.shards)  # what lies elsewhere is not made from here
     if here and not all((shards / split / MANIFEST_NAME).is_file() for split in ("train", "val")):
         root = resolve(config.datasets.get(DATASET, DataConfig.root))
+        from pipelines.prepare import write_all_shards
+        from pipelines.scenes import draw_scenes
+
         if not root.exists():
             draw_scenes(config)
         data = dataclasses.replace(config.data, name=DATASET, root=str(root), images="", labels="")
         write_all_shards(dataclasses.replace(config, data=data))
     weights = resolve(config.weights.folder)
     if not all((weights / f"{proxy.name}.safetensors").is_file() for proxy in PROXIES):
+        from pipelines.weights import make_weights
+
         make_weights(config.weights, weights, workers=os.cpu_count() or 1)
 
 
 def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path) -> int:
     """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal."""
-    # Imported here: a plan waits for neither Ray nor MLflow.
     from pipelines.placement import run_all, slots_of
     from pipelines.recording import Recorder, finish_parent
     from pipelines.session import clear_ray_folders, joined_cluster
@@ -211,6 +210,11 @@ def earlier_cells(runs: Path) -> dict[str, tuple[str, ...]]:
 
 def parameter_counts() -> dict[str, float]:
     """Returns {variant/parameters: millions} of the ADE20K models at paper scale, counted the paper's way."""
+    import torch
+
+    from setr.models.counting import paper_parameter_count
+    from setr.models.segmenter import build_model
+
     counts = {}
     with torch.device("meta"):
         for name in VARIANTS:

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import resolve, run_command
-from pipelines.experiment import EVENTS, EXPERIMENT, SCORES
 from pipelines.jobs import Planned
+from pipelines.ledger import EVENTS, EXPERIMENT, SCORES
 from pipelines.recording import Sender
 from pipelines.tracking import OFFLINE, Tracker, tracking_uri
 from setr.config import Config
+from setr.data.atomic import read_json
 from setr.errors import InputError
 from setr.paper.experiment import Experiment
 from setr.training.events import Event, read_events
-from setr.training.resume import read_json
 
 RECORD_TAG = "setr.record"  # SHA-256 of what was imported
 

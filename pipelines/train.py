@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pipelines.command import check_writable, resolve, run_command
-from pipelines.experiment import SCORES, let_first_rank_speak, run_experiment
+from pipelines.experiment import let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
+from pipelines.ledger import SCORES
 from pipelines.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from pipelines.progress import Board, Row, SweepProgress
 from setr.config import Config

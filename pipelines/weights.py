@@ -19,10 +19,11 @@ from pipelines.command import check_writable, resolve, run_command, write_json
 from setr.config import Config, WeightsConfig, to_dict
 from setr.data.datasets import DATASETS
 from setr.data.scenes import render_scene
-from setr.models.pretrained_files import fetch_pretrained, stored_file
-from setr.models.segmenter import VARIANTS
-from setr.models.weights import file_sha256
-from setr.training.pretraining import PROXIES, TASK, Proxy, pretrain
+from setr.models.pretrained_files import fetch_pretrained
+from setr.models.variants import VARIANTS
+from setr.models.weight_files import file_sha256, stored_file
+from setr.training.pretraining import TASK, pretrain
+from setr.training.proxies import PROXIES, Proxy
 
 HEIGHT, WIDTH = 128, 256  # pixels of the scenes that windows are cut from
 

@@ -114,7 +114,7 @@ class TrainingConfig:
     max_quarantined: float = field(default=0.0, metadata={"minimum": 0.0})  # share of damaged records; 0: stop at one
     log_every: int = field(default=10, metadata=Positive)  # steps
     keep_checkpoints: int = field(default=2, metadata=Positive)
-    # Speed and memory; null and auto follow the device (setr/training/execution.py). Only `precision` decides results.
+    # Speed and memory; null and auto follow the device (setr/training/settings.py). Only `precision` decides results.
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if this process sees a GPU for it
     compile: bool | None = None  # torch.compile of the transformer's layers; null: on a GPU, from 2000 steps on
     channels_last: bool | None = None  # memory order of the decoders' convolutions; null: on a GPU

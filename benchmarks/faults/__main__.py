@@ -33,10 +33,11 @@ def main() -> int:
     parser.add_argument("--experiments", type=int, default=12)
     parser.add_argument("--seconds", type=float, help="server: it is away (60); overhead: an experiment takes (20)")
     parser.add_argument("--around", type=float, default=30.0, help="server: seconds before and after")
+    parser.add_argument("--rounds", type=int, default=1, help="server: stops")
     parser.add_argument("--runs", type=int, default=500, help="history: finished experiments")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="setr-faults-") as folder:
+    with tempfile.TemporaryDirectory(prefix="setr-faults-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         prepare(home)
         begun = time.monotonic()
@@ -70,7 +71,9 @@ def _node(home: Path, arguments: argparse.Namespace) -> bool:
 
 
 def _server(home: Path, arguments: argparse.Namespace) -> bool:
-    found = server.stop_server(home, seconds=arguments.seconds or 60.0, around=arguments.around)
+    found = server.stop_server(
+        home, seconds=arguments.seconds or 60.0, around=arguments.around, rounds=arguments.rounds
+    )
     slower = found.p99["down"] / found.p99["up"]
     print(found)
     print(f"99th percentile of a step while it was away: {slower:.3f} of what it is otherwise (aim {SLOWER_AIM})")

@@ -16,7 +16,7 @@ from pipelines.scenes import draw_scenes
 from pipelines.tracking import Tracker
 from setr.config import Config, load_config
 from setr.training.events import read_events
-from setr.training.pretraining import PROXIES
+from setr.training.proxies import PROXIES
 
 CELL = "table2/setr-pup-random/40k"  # starts from random weights
 DATA = ("scenes.train_images=8", "scenes.val_images=3", "scenes.height=64", "scenes.width=128", "data.workers=1")

@@ -1,5 +1,6 @@
 """The driver of a sweep killed at random moments, until every experiment is done; then what it left is counted."""
 
+import contextlib
 import multiprocessing
 import os
 import random
@@ -60,7 +61,10 @@ def kill_drivers(
             if left <= 0:
                 driver.kill()
                 raise RuntimeError("a driver that nobody killed did not end")
-            (os.killpg if killed % 2 else os.kill)(driver.pid, signal.SIGKILL)
+            if killed % 2:
+                with contextlib.suppress(ProcessLookupError):  # it has no session of its own yet
+                    os.killpg(driver.pid, signal.SIGKILL)
+            driver.kill()
             driver.join()
             killed, left = killed + 1, left - 1
             if zero_state:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,10 +31,11 @@ class Outage:
     doubled: int
     median: dict[str, float]  # of a step: up | down
     p99: dict[str, float]
+    windows: list[tuple[str, float]]  # the 99th percentile of each stretch in turn: how far two of one kind are apart
 
 
-def stop_server(home: Path, *, seconds: float = 60.0, around: float = 30.0) -> Outage:
-    """Returns what a stop of `seconds` did to a training that began `around` seconds before and ended as long after."""
+def stop_server(home: Path, *, seconds: float = 60.0, around: float = 30.0, rounds: int = 1) -> Outage:
+    """Returns what `rounds` stops of `seconds` did to a training, with `around` seconds before, between and after."""
     port = free_port()
     server = subprocess.Popen(
         [
@@ -52,13 +52,13 @@ def stop_server(home: Path, *, seconds: float = 60.0, around: float = 30.0) -> O
     address = f"http://127.0.0.1:{port}"
     try:
         _answer(address)
-        return _train_through(home, address, server.pid, seconds, around)
+        return _train_through(home, address, server.pid, seconds, around, rounds)
     finally:
         os.killpg(server.pid, signal.SIGKILL)
         server.wait()
 
 
-def _train_through(home: Path, address: str, group: int, seconds: float, around: float) -> Outage:
+def _train_through(home: Path, address: str, group: int, seconds: float, around: float, rounds: int) -> Outage:
     words = sweep_words(1, 1_000_000, "outage")
     with working_in(home):
         [entry] = plan_sweep(settings(*words))
@@ -78,13 +78,16 @@ def _train_through(home: Path, address: str, group: int, seconds: float, around:
                 raise RuntimeError("the training ended")
             time.sleep(0.1)
         with Recorder([entry], tracker, parent, {}, lambda events: None):
+            stretches = [("up", time.time())]
+            for _ in range(rounds):
+                time.sleep(around)
+                os.killpg(group, signal.SIGSTOP)
+                stretches.append(("down", time.time()))
+                time.sleep(seconds)
+                os.killpg(group, signal.SIGCONT)
+                stretches.append(("up", time.time()))
             time.sleep(around)
-            os.killpg(group, signal.SIGSTOP)
-            down = time.time()
-            time.sleep(seconds)
-            up = time.time()
-            os.killpg(group, signal.SIGCONT)
-            time.sleep(around)
+            stretches.append(("end", time.time()))
             training.send_signal(signal.SIGTERM)
             training.wait(120)
     finally:
@@ -93,22 +96,23 @@ def _train_through(home: Path, address: str, group: int, seconds: float, around:
     events = [event for event in read_events(record) if event["event"] == "metrics"]
     [run] = tracker.find(entry.identity)
     points = [point.step for point in tracker.client.get_metric_history(run.run_id, "train/loss")]
-    times = {"up": _step_times(events, lambda at: not down <= at <= up)}
-    times["down"] = _step_times(events, lambda at: down <= at <= up)
+    found = [(kind, _step_times(events, begun, ended)) for (kind, begun), (_, ended) in itertools.pairwise(stretches)]
+    times = {kind: [value for name, values in found if name == kind for value in values] for kind in ("up", "down")}
     return Outage(
-        seconds=up - down,
+        seconds=seconds,
         steps=len(events),
         lost=len({event["step"] for event in events} - set(points)),
         doubled=len(points) - len(set(points)),
         median={name: float(np.median(values)) for name, values in times.items()},
         p99={name: float(np.percentile(values, 99)) for name, values in times.items()},
+        windows=[(kind, round(float(np.percentile(values, 99)), 1)) for kind, values in found],
     )
 
 
-def _step_times(events: list[Event], counts: Callable[[float], bool]) -> list[float]:
-    """Returns milliseconds between consecutive steps whose end counts."""
-    pairs = itertools.pairwise(events)
-    return [1000 * (after["time"] - before["time"]) for before, after in pairs if counts(after["time"])][1:]
+def _step_times(events: list[Event], begun: float, ended: float) -> list[float]:
+    """Returns the milliseconds of the steps that lie between two moments."""
+    times = [event["time"] for event in events if begun <= event["time"] <= ended]
+    return [1000 * (after - before) for before, after in itertools.pairwise(times)]
 
 
 def _answer(address: str, seconds: float = 400.0) -> None:

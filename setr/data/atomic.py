@@ -1,10 +1,11 @@
 """Files that appear whole or not at all: written under a temporary name, synced, made read-only, renamed."""
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from setr.errors import EnvironmentFailure
 
@@ -66,3 +67,12 @@ def storage_failure(path: Path, error: OSError) -> EnvironmentFailure:
         where=path,
         remedy="free space or choose a folder that can be written; a run that was cut off continues where it stopped",
     )
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Returns the JSON object in a file, None if there is none."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -17,7 +17,7 @@ from setr.evaluation.calibration import BINS, reliability_counts, sample_places
 from setr.evaluation.inference import autocast, predict_sampled
 from setr.evaluation.metrics import Scores, boundary_areas, confusion_matrix, image_areas, scores
 from setr.evaluation.views import Size, multi_scale_sizes
-from setr.models.encoder import EncoderSize
+from setr.models.specification import EncoderSize
 from setr.paper.protocols import Protocol
 
 # Small images of one size go through the model together. What a block holds depends on the data and the protocol

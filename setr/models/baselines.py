@@ -3,34 +3,13 @@ them. Their backbones are in `hybrid`; like the decoders, each head returns logi
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setr.models.decoders import ConvNormAct, upsample
-
-
-@dataclass(frozen=True)
-class FCNHeadSpec:
-    """3x3 convolutions at the feature's resolution; with `concatenate`, one more 3x3 over input and result."""
-
-    in_channels: int
-    channels: int = 512
-    num_convs: int = 2
-    concatenate: bool = True
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True)
-class FPNSpec:
-    """Semantic FPN: a top-down pyramid over four stages and a head that brings every level to stride 4."""
-
-    in_channels: tuple[int, ...]
-    channels: int = 256
-    head_channels: int = 128
-    dropout: float = 0.1
+from setr.models.specification import FCNHeadSpec, FPNSpec
 
 
 class FCNHead(nn.Module):

@@ -6,7 +6,6 @@ plain containers alone and puts an inert placeholder where anything else is name
 """
 
 import errno
-import hashlib
 import json
 import os
 import pickle
@@ -26,6 +25,7 @@ from torch import Tensor
 
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
 from setr.models.restricted_unpickler import ByteOrderError, NamesCodeError, read_restricted
+from setr.models.weight_files import file_sha256
 
 RE_SAVE = (
     "where the file is trusted, save the weights alone: "
@@ -65,12 +65,6 @@ class CheckpointFile:
     metadata: dict[str, Any] = field(default_factory=dict)
     not_tensors: dict[str, str] = field(default_factory=dict)  # key among the weights -> type of what it holds
     placeholders: tuple[str, ...] = ()  # classes named by the file and not constructed
-
-
-def file_sha256(path: str | Path) -> str:
-    """Returns the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_checkpoint(path: str | Path) -> CheckpointFile:

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from setr.models.decoders import MLAHead, UpHead
-from setr.models.encoder import ENCODERS
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.variants import ENCODERS
 
 # mmsegmentation's base class gives every decode and auxiliary head a 1x1 convolution from 512 channels to the classes,
 # which SETR's heads never call. The paper's numbers contain them; no model here builds them.

@@ -10,38 +10,12 @@ stores `feat_extract`, `up_convs` and `auxiliary_head` of MLA deepest first, and
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class UpHeadSpec:
-    """A head of convolutions and resizes: Naive, PUP, and all auxiliary heads."""
-
-    in_channels: int
-    channels: int = 256
-    kernel: int = 1  # of each convolution before the classifier: 1 or 3
-    up_scales: tuple[int, ...] = (1,)  # one convolution each, followed by a bilinear resize of this factor (1: none)
-    norm: bool = True  # LayerNorm over the channels first
-    convolution_bias: bool = True
-    classifier_bias: bool = True
-
-
-@dataclass(frozen=True)
-class MLASpec:
-    """The MLA neck (per layer: LayerNorm, 1x1, top-down sums, 3x3) and head (per layer: two 3x3; one classifier)."""
-
-    in_channels: int
-    levels: int = 4
-    neck_channels: int = 256
-    inner_channels: int = 128  # of the first 3x3 of each branch
-    head_channels: int = 128  # of the second 3x3
-    up_scale: int = 4  # bilinear, between the branches and the classifier
-    classifier_kernel: int = 3
-    align_corners: bool = True  # of that resize
+from setr.models.specification import MLASpec, UpHeadSpec
 
 
 class ConvNormAct(nn.Module):

@@ -5,7 +5,6 @@ Shapes: B images, C hidden size, H W pixels, h w patches. Layers are counted fro
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -16,34 +15,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from setr.errors import InputError
+from setr.models.specification import EncoderSize
 
 INITIALISATIONS = ("authors", "mmseg")
-
-
-@dataclass(frozen=True)
-class EncoderSize:
-    """One row of the paper's Table 1, with the width of the decoders that go with it."""
-
-    name: str
-    embed_dim: int  # C, hidden size
-    depth: int  # transformer layers
-    num_heads: int
-    patch_size: int = 16  # pixels
-    mlp_ratio: float = 4.0
-    decoder_channels: int = 256
-
-
-ENCODERS: dict[str, EncoderSize] = {
-    "t-base": EncoderSize("t-base", embed_dim=768, depth=12, num_heads=12),
-    "t-large": EncoderSize("t-large", embed_dim=1024, depth=24, num_heads=16),
-}
-
-# Same structure, for two CPU cores: T-Large stays deeper and wider than T-Base, and each layer that a decoder reads
-# stays a different one.
-MINIATURES: dict[str, EncoderSize] = {
-    "t-base": EncoderSize("t-base-miniature", 64, depth=4, num_heads=2, patch_size=8, decoder_channels=32),
-    "t-large": EncoderSize("t-large-miniature", 96, depth=6, num_heads=3, patch_size=8, decoder_channels=32),
-}
 
 
 class PaddedPatchEmbed(PatchEmbed):

@@ -21,9 +21,9 @@ from torch.export import Dim
 from setr.data.atomic import make_folder, storage_failure
 from setr.data.transforms import MEAN, STD
 from setr.errors import EnvironmentFailure, IntegrityError
-from setr.models.checkpoint_file import file_sha256
 from setr.models.segmenter import Segmenter
 from setr.models.specification import SegmenterSpec, spec_to_json
+from setr.models.weight_files import file_sha256
 from setr.models.weights import SPEC_KEY, import_checkpoint
 
 # Float32 in another order of summation; a wrong resize or norm moves logits by 1e-3 and more.

@@ -6,7 +6,6 @@ resnet50c). Where a stage keeps its resolution it dilates instead, and its first
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 
 from timm.layers import GroupNormAct, StdConv2d
@@ -14,26 +13,7 @@ from timm.models.resnet import Bottleneck, ResNet
 from timm.models.resnetv2 import ResNetV2
 from torch import Tensor, nn
 
-
-@dataclass(frozen=True)
-class ResNetSpec:
-    """A ResNet: blocks per stage, width, and the stride at which it stops shrinking."""
-
-    name: str
-    blocks: tuple[int, int, int, int]
-    output_stride: int = 32
-    base_channels: int = 64  # of the first stage's bottleneck; its output is four times as wide
-    kind: str = "v1c"  # v1c | bit
-
-    @property
-    def stage_channels(self) -> tuple[int, int, int, int]:
-        """Return the output width of each stage."""
-        first = 4 * self.base_channels
-        return first, 2 * first, 4 * first, 8 * first
-
-
-R50 = ResNetSpec("r-50", (3, 4, 6, 3))
-R101 = ResNetSpec("r-101", (3, 4, 23, 3))
+from setr.models.specification import ResNetSpec
 
 
 class ResNetEncoder(nn.Module):

@@ -11,14 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from setr.errors import InputError
-from setr.models.baselines import FCNHeadSpec, FPNSpec
-from setr.models.decoders import MLASpec, UpHeadSpec
-from setr.models.encoder import ENCODERS, EncoderSize
-from setr.models.hybrid import ResNetSpec
 from setr.models.layout import MAIN_LAYERS, taps_of
 from setr.models.placement import square_grid
-from setr.models.specification import SegmenterSpec
+from setr.models.specification import EncoderSize, FCNHeadSpec, FPNSpec, MLASpec, ResNetSpec, SegmenterSpec, UpHeadSpec
 from setr.models.stored_settings import Settings
+from setr.models.variants import ENCODERS
 
 Shapes = Mapping[str, tuple[int, ...]]
 AUXILIARY_DEFAULT = (10, 15, 20, 24)  # layers of T-Large; PUP's, of which Naive has the first three

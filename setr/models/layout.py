@@ -4,12 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
-from setr.models.baselines import FCNHeadSpec, FPNSpec
-from setr.models.decoders import MLASpec, UpHeadSpec
-from setr.models.encoder import EncoderSize
 from setr.models.flavours import Flavour
-from setr.models.hybrid import R101, ResNetSpec
-from setr.models.specification import SegmenterSpec
+from setr.models.specification import EncoderSize, FCNHeadSpec, FPNSpec, MLASpec, ResNetSpec, SegmenterSpec, UpHeadSpec
 
 # Layers of T-Large, counted from 1 (paper section 4): what the decoder reads, and what its auxiliary heads read
 # (PUP's differ by flavour).
@@ -17,6 +13,9 @@ MAIN_LAYERS = {"naive": (24,), "pup": (24,), "mla": (6, 12, 18, 24)}
 AUXILIARY_LAYERS = {"naive": (10, 15, 20), "mla": (6, 12, 18, 24)}
 LARGE_DEPTH, BASE_DEPTH = 24, 12
 ADE20K_CLASSES = 150
+
+R50 = ResNetSpec("r-50", (3, 4, 6, 3))
+R101 = ResNetSpec("r-101", (3, 4, 23, 3))
 
 SetrHeads = tuple[UpHeadSpec | MLASpec, tuple[UpHeadSpec, ...], tuple[int, ...]]
 

@@ -15,21 +15,8 @@ from timm.models import PretrainedCfg
 from setr.errors import EnvironmentFailure, InputError
 
 REACH_SECONDS = 5.0
-FILE_SUFFIXES = {".bin", ".pt", ".pth", ".safetensors", ".tar"}
 # timm's own repositories on the hub keep one of these.
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-
-
-def is_file_name(source: str | Path) -> bool:
-    """Returns whether `source` means a file rather than one of timm's names."""
-    path = Path(source)
-    return isinstance(source, Path) or path.exists() or path.suffix in FILE_SUFFIXES or len(path.parts) > 1
-
-
-def stored_file(folder: Path, name: str) -> Path:
-    """Returns the file of these weights in the folder, whatever its suffix; where there is none, the one to make."""
-    found = (folder / f"{name}{suffix}" for suffix in (".safetensors", *sorted(FILE_SUFFIXES)))
-    return next((path for path in found if path.is_file()), folder / f"{name}.safetensors")
 
 
 def fetch_pretrained(name: str, folder: str | Path | None = None) -> Path:

@@ -15,17 +15,19 @@ import torch
 from torch import Tensor
 
 from setr.errors import InputError
-from setr.models.checkpoint_file import CheckpointFile, file_sha256, read_checkpoint
-from setr.models.encoder import EncoderSize, TappedVisionTransformer
+from setr.models.checkpoint_file import CheckpointFile, read_checkpoint
+from setr.models.encoder import TappedVisionTransformer
 from setr.models.hybrid import ResNetEncoder
 from setr.models.inferred_spec import Inferred, infer_encoder, infer_spec
 from setr.models.key_maps import OWN, KeyMap, map_keys, name_architecture
 from setr.models.placement import INTERPOLATIONS, Placement, place, require_encoder
-from setr.models.pretrained_files import fetch_pretrained, is_file_name
+from setr.models.pretrained_files import fetch_pretrained
 from setr.models.receipt import Receipt, TensorEntry, joined
-from setr.models.segmenter import Segmenter, build_segmenter, variant_spec
-from setr.models.specification import SegmenterSpec, spec_from_json, spec_to_json
+from setr.models.segmenter import Segmenter, build_segmenter
+from setr.models.specification import EncoderSize, SegmenterSpec, spec_from_json, spec_to_json
 from setr.models.stored_settings import settings_in
+from setr.models.variants import variant_spec
+from setr.models.weight_files import file_sha256, is_file_name
 
 __all__ = ["SPEC_KEY", "Receipt", "file_sha256", "import_checkpoint", "load_pretrained"]
 

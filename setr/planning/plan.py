@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from setr.models.segmenter import variant_spec
 from setr.models.specification import SegmenterSpec
+from setr.models.variants import variant_spec
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe

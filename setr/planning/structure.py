@@ -4,11 +4,16 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from setr.models.baselines import FCNHeadSpec, FPNSpec
-from setr.models.decoders import MLASpec, UpHeadSpec
-from setr.models.encoder import EncoderSize
-from setr.models.hybrid import ResNetSpec
-from setr.models.specification import HeadSpec, SegmenterSpec
+from setr.models.specification import (
+    EncoderSize,
+    FCNHeadSpec,
+    FPNSpec,
+    HeadSpec,
+    MLASpec,
+    ResNetSpec,
+    SegmenterSpec,
+    UpHeadSpec,
+)
 from setr.planning.tally import FLOAT32, INT64, Activation, Tally
 
 STRIPS_FROM = 300  # classes x pixel ratio from which a GPU's loss is walked in strips (setr.training.loss.strips_win)

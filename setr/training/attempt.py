@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from setr.data.atomic import read_json
 from setr.data.loader import Batch, Loader
 from setr.data.shards import Shards
 from setr.data.transforms import Augmentation
@@ -32,12 +33,13 @@ from setr.training.batch_norm import share_statistics, slow_momentum
 from setr.training.checkpoint import CheckpointInfo
 from setr.training.context import Context, Event
 from setr.training.ema import MovingAverage
-from setr.training.execution import Settings, prepare_model, release_model
+from setr.training.execution import prepare_model, release_model
 from setr.training.gradients import GradientSum
 from setr.training.lease import exclusive
 from setr.training.loss import class_weights
 from setr.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
-from setr.training.resume import Found, find_checkpoint, load_model, read_json
+from setr.training.resume import Found, find_checkpoint, load_model
+from setr.training.settings import Settings
 from setr.training.step import StepResult, TrainingModule, seed_step, train_step
 from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, watched
 

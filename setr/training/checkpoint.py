@@ -11,7 +11,6 @@ import hashlib
 import json
 import math
 import os
-import re
 import shutil
 import threading
 import time
@@ -27,11 +26,11 @@ from torch import Tensor
 
 from setr.data.atomic import sync_folder, write_file
 from setr.errors import EnvironmentFailure, IntegrityError
+from setr.training.checkpoint_names import STEP_NAME, step_name, step_of, steps
 
 SCHEMA = 1
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
-_STEP_NAME = re.compile(r"step-(\d{8,})")
 _TEMPORARY = ".tmp-"
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # {"model": {...}, "optimizer": {...}}: one safetensors file each
@@ -61,7 +60,7 @@ def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -> C
     `state` is JSON-able and names the experiment's `identity`. Raises EnvironmentFailure if the disk refuses; then
     nothing is left behind.
     """
-    final = root / _name(step)
+    final = root / step_name(step)
     folder = root / f"{_TEMPORARY}{final.name}-{os.getpid()}"
     assert not final.exists(), f"{final} is written once"
     try:
@@ -148,21 +147,7 @@ def weights_to_score(path: Path) -> dict[str, Tensor]:
 
 def verify_checkpoint(root: Path, step: int) -> CheckpointInfo:
     """Returns the checkpoint of a step after every byte of it was checked; raises IntegrityError as load() does."""
-    return load(root / _name(step)).info
-
-
-def latest_step(root: Path) -> int:
-    """Returns the step of the newest checkpoint by its name, unchecked; 0 if there is none."""
-    found = steps(root)
-    return _step_of(found[-1]) if found else 0
-
-
-def steps(root: Path) -> list[Path]:
-    """Returns the checkpoint folders, oldest first."""
-    if not root.is_dir():
-        return []
-    found = [path for path in root.iterdir() if _STEP_NAME.fullmatch(path.name)]
-    return sorted(found, key=_step_of)
+    return load(root / step_name(step)).info
 
 
 def sweep(root: Path) -> None:
@@ -176,7 +161,7 @@ def prune(root: Path, *, keep_last: int, keep_steps: Iterable[int] = ()) -> None
     """Removes all but the `keep_last` newest checkpoints and those of `keep_steps`."""
     kept = set(keep_steps)
     for path in steps(root)[: -max(1, keep_last)]:
-        if _step_of(path) not in kept:
+        if step_of(path) not in kept:
             # Renamed first: a deletion that is cut off must not leave half a checkpoint under its name.
             aside = root / f"{_TEMPORARY}old-{path.name}"
             path.rename(aside)
@@ -251,14 +236,6 @@ def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
-def _name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
-def _step_of(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
-
-
 def _require_space(root: Path, tensors: Tensors) -> None:
     needed = sum(tensor.nbytes for entries in tensors.values() for tensor in entries.values()) + (1 << 20)
     root.mkdir(parents=True, exist_ok=True)
@@ -286,7 +263,7 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
     if not well_formed:
         raise IntegrityError("E_CHECKPOINT", "the manifest was changed", where=path)
     _require(path, "schema", manifest["schema"], SCHEMA)
-    match = _STEP_NAME.search(path.name)
+    match = STEP_NAME.search(path.name)
     _require(path, "step", manifest["step"], int(match[1]) if match else manifest["step"])
     return manifest, hashlib.sha256(data).hexdigest()
 

@@ -10,7 +10,7 @@ from setr.data.shards import Shards
 from setr.paper.experiment import Experiment
 from setr.training.attempt import Attempt, Evaluate, Outcome
 from setr.training.context import Context, Stopped
-from setr.training.execution import Execution, Settings
+from setr.training.settings import Execution, Settings
 from setr.training.watchdog import Limits
 
 __all__ = ["Outcome", "Stopped", "train"]

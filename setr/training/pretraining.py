@@ -8,7 +8,6 @@ This is not ImageNet, and the report says so.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,43 +15,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setr.data.transforms import normalise
-from setr.models.encoder import MINIATURES, TappedVisionTransformer, initialise_encoder
-from setr.models.hybrid import ResNetEncoder, ResNetSpec
-from setr.models.segmenter import (
-    DEIT_BASE_1K,
-    RESNET50_1K,
-    RESNET101_1K,
-    RESNET101_21K,
-    VIT_BASE_21K,
-    VIT_LARGE_21K,
+from setr.models.encoder import TappedVisionTransformer, initialise_encoder
+from setr.models.hybrid import ResNetEncoder
+from setr.models.specification import ResNetSpec
+from setr.models.variants import (
+    MINIATURES,
     variant_spec,
 )
+from setr.training.proxies import Proxy
 
 TASK = "share of each class in every patch of generated scenes (other seeds than the data sets)"
 CLASSES = 20  # Cityscapes' 19 and everything else
 IGNORED = 19
-
-
-@dataclass(frozen=True)
-class Proxy:
-    """One miniature checkpoint, and the published one in whose place it is used."""
-
-    name: str
-    stands_for: str  # timm's name of the published weights
-    encoder: str  # t-base | t-large, or the variant whose miniature ResNet it is
-    share: float  # of the images: ImageNet-1k is the smaller set
-    distilled: bool = False  # with a distillation token, as DeiT
-    steps: float = 1.0  # of the steps: a CNN is good at this task long before a transformer is
-
-
-PROXIES = (
-    Proxy("vit-large-miniature-21k", VIT_LARGE_21K.timm_name, "t-large", 1.0),
-    Proxy("vit-base-miniature-21k", VIT_BASE_21K.timm_name, "t-base", 1.0),
-    Proxy("deit-base-miniature-1k", DEIT_BASE_1K.timm_name, "t-base", 0.5, distilled=True),
-    Proxy("resnet101-miniature-1k", RESNET101_1K.timm_name, "fcn", 0.5, steps=0.3),
-    Proxy("resnet101-miniature-21k", RESNET101_21K.timm_name, "fcn-21k", 1.0, steps=0.3),
-    Proxy("resnet50-miniature-1k", RESNET50_1K.timm_name, "hybrid-base", 0.5, steps=0.3),
-)
 
 
 def pretrain(

@@ -3,7 +3,6 @@
 <folder>/identity.json   identity, experiment and library versions, written when a training starts there
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from setr.data.atomic import read_json
 from setr.errors import InputError
-from setr.training import checkpoint
+from setr.training import checkpoint, checkpoint_names
 
 IDENTITY = "identity.json"
 
@@ -76,25 +76,17 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
     model.load_state_dict(dict(tensors))
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
-    """Returns the JSON object in a file, None if there is none."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return value if isinstance(value, dict) else None
-
-
 def _agree(folder: Path, origin: Mapping[str, Any], last_step: int, allow_drift: bool, notes: list[Note]) -> list[str]:
     """Returns the identities whose checkpoints are this training's, and writes down what the folder trains."""
-    kept = read_json(folder / IDENTITY) or _newest_origin(folder)
+    written = read_json(folder / IDENTITY)
+    kept = written or _newest_origin(folder)
     if kept is None:
         checkpoint.write_json(folder / IDENTITY, {**origin, "identities": [origin["identity"]]})
         return [origin["identity"]]
     different = differences(kept, origin)
-    if kept["identity"] == origin["identity"] and checkpoint.latest_step(folder) == last_step:
+    if kept["identity"] == origin["identity"] and checkpoint_names.latest_step(folder) == last_step:
         different = []  # finished: other versions have nothing left to compute
-    if different and checkpoint.steps(folder) and not allow_drift:
+    if different and checkpoint_names.steps(folder) and not allow_drift:
         raise InputError(
             "E_DRIFT",
             "this folder holds a training of another kind",
@@ -105,13 +97,14 @@ def _agree(folder: Path, origin: Mapping[str, Any], last_step: int, allow_drift:
     identities = sorted({*kept.get("identities", [kept["identity"]]), origin["identity"]})
     if different:
         notes.append(("drift", {"differences": different}))
+    if different or not written:
         checkpoint.write_json(folder / IDENTITY, {**origin, "identities": identities})
     return identities
 
 
 def _newest_origin(folder: Path) -> dict[str, Any] | None:
     """Returns what the newest checkpoint says that it is of, for a folder that lost its identity.json."""
-    found = checkpoint.steps(folder)
+    found = checkpoint_names.steps(folder)
     state = read_json(found[-1] / "state.json") if found else None
     return state if state and {"identity", "experiment"} <= state.keys() else None
 

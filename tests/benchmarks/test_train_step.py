@@ -11,10 +11,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from benchmarks import train_step, train_step_peer
-from benchmarks.train_step import PUBLISHED, Run, our_step, problem, report, side_by_side, times_faster
-from setr.models.encoder import EncoderSize
+from benchmarks import train_step_peer
+from benchmarks.train_step import PUBLISHED, Case, Run, our_step, problem, report, side_by_side, times_faster
 from setr.models.segmenter import build_model
+from setr.models.specification import EncoderSize
 from setr.paper.recipes import recipe
 
 
@@ -47,9 +47,15 @@ def test_report_counts_missed_aims_and_different_losses(
     assert ("MISSED" in capsys.readouterr().out) == (seconds > 0.5)
 
 
-def test_our_step_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_step, "SIDE", 32)
-    images, labels = problem()
+def test_a_row_in_bfloat16_has_an_aim_of_its_own_and_may_round(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = {PUBLISHED: Run([1.0], [1.0], [5.0, 4.0]), "bfloat16": Run([0.6], [0.6], [5.1, 4.0])}
+    assert report("naive-512", runs) == 1  # 1.67 of 1.7
+    assert "1.7 x: MISSED |" in capsys.readouterr().out
+    assert report("naive", runs) == 0
+
+
+def test_our_step_trains() -> None:
+    images, labels = problem(Case("pup", {}, side=32))
     torch.manual_seed(0)
     sizes = EncoderSize("t", embed_dim=8, depth=4, num_heads=1, patch_size=8, decoder_channels=8)
     model = build_model("setr-pup", num_classes=19, crop_size=(32, 32), flavour="mmseg", sizes=sizes)

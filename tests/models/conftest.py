@@ -9,9 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from setr.models.decoders import MLASpec, UpHeadSpec
-from setr.models.encoder import EncoderSize
 from setr.models.segmenter import Segmenter, SegmenterSpec, build_segmenter
+from setr.models.specification import EncoderSize, MLASpec, UpHeadSpec
 
 RENAMES = (
     (r"^backbone\.patch_embed\.projection\.", "encoder.patch_embed.proj."),

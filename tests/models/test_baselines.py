@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.models.baselines import FCNHead, FCNHeadSpec, FPNNeck, FPNSpec, SemanticFPNHead
+from setr.models.baselines import FCNHead, FPNNeck, SemanticFPNHead
+from setr.models.specification import FCNHeadSpec, FPNSpec
 
 
 def stage(module: nn.Module, x: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import save_file
 
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
-from setr.models.checkpoint_file import file_sha256, read_checkpoint
+from setr.models.checkpoint_file import read_checkpoint
+from setr.models.weight_files import file_sha256
 
 
 class Execute:

@@ -3,7 +3,7 @@
 import pytest
 
 from setr.models.counting import count_model, hybrid_readings
-from setr.models.segmenter import VARIANTS
+from setr.models.variants import VARIANTS
 from setr.paper.tables import load_tables
 
 ADE20K = {"num_classes": 150, "crop_size": (512, 512)}

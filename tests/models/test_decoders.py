@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.models.decoders import MLAHead, MLANeck, MLASpec, UpHead, UpHeadSpec, initialise_head, upsample
+from setr.models.decoders import MLAHead, MLANeck, UpHead, initialise_head, upsample
 from setr.models.segmenter import Segmenter
+from setr.models.specification import MLASpec, UpHeadSpec
 
 
 def resize(x: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

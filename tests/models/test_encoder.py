@@ -10,15 +10,10 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
 from setr.errors import InputError
-from setr.models.encoder import (
-    ENCODERS,
-    MINIATURES,
-    EncoderSize,
-    TappedVisionTransformer,
-    initialise_encoder,
-    resize_positions,
-)
+from setr.models.encoder import TappedVisionTransformer, initialise_encoder, resize_positions
 from setr.models.segmenter import Segmenter
+from setr.models.specification import EncoderSize
+from setr.models.variants import ENCODERS, MINIATURES
 
 TINY = EncoderSize("tiny", 32, depth=4, num_heads=2, patch_size=8)
 

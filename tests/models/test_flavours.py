@@ -5,12 +5,11 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
-from setr.models.decoders import MLASpec, UpHeadSpec
-from setr.models.encoder import ENCODERS
 from setr.models.flavours import DIFFERENCES, Difference, Flavour, flavour_rules
 from setr.models.layout import setr_heads
-from setr.models.segmenter import build_model, variant_spec
-from setr.models.specification import SegmenterSpec
+from setr.models.segmenter import build_model
+from setr.models.specification import MLASpec, SegmenterSpec, UpHeadSpec
+from setr.models.variants import ENCODERS, variant_spec
 
 
 def spec(variant: str, flavour: str, classes: int = 19) -> SegmenterSpec:

@@ -7,7 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from setr.models.hybrid import R50, R101, HybridPatchEmbed, ResNetEncoder, ResNetSpec
+from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
+from setr.models.layout import R50, R101
+from setr.models.specification import ResNetSpec
 
 SMALL = ResNetSpec("small", (1, 2, 2, 2), base_channels=8)
 

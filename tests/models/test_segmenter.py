@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from setr.errors import InputError
-from setr.models.encoder import EncoderSize
-from setr.models.segmenter import VARIANTS, Segmenter, build_model, build_segmenter, variant_spec
-from setr.models.specification import spec_from_json, spec_to_json
+from setr.models.segmenter import Segmenter, build_model, build_segmenter
+from setr.models.specification import EncoderSize, spec_from_json, spec_to_json
+from setr.models.variants import VARIANTS, variant_spec
 
 MINIATURE = {"num_classes": 7, "crop_size": (64, 96), "scale": "miniature"}
 

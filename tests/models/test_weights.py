@@ -21,10 +21,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from setr.errors import EnvironmentFailure, InputError
-from setr.models.encoder import EncoderSize
 from setr.models.key_maps import map_keys
-from setr.models.segmenter import VARIANTS, Segmenter, build_model
-from setr.models.weights import file_sha256, import_checkpoint, load_pretrained
+from setr.models.segmenter import Segmenter, build_model
+from setr.models.specification import EncoderSize
+from setr.models.variants import VARIANTS
+from setr.models.weight_files import file_sha256
+from setr.models.weights import import_checkpoint, load_pretrained
 
 TOLERANCE = 2e-5
 Weights = dict[str, Tensor]

@@ -10,8 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.experiment import EVENTS, EXPERIMENT, run_experiment
+from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, plan_training
+from pipelines.ledger import EVENTS, EXPERIMENT
 from pipelines.recording import send_records
 from pipelines.sweep import write_results
 from pipelines.tracking import Tracker

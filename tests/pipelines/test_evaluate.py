@@ -26,7 +26,7 @@ from setr.config import EvaluationConfig, load_config
 from setr.data.shards import open_shards
 from setr.errors import InputError
 from setr.models.export import export_weights
-from setr.models.segmenter import VARIANTS, variant_spec
+from setr.models.variants import VARIANTS, variant_spec
 from setr.paper.protocols import protocol
 from setr.reporting.commands import score_command
 

@@ -7,8 +7,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
+from pipelines import jobs
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, merge, plan_sweep, plan_training, state_of, weight_files
 from setr.config import Config, load_config
@@ -19,7 +19,7 @@ from setr.reporting.commands import train_command
 from setr.reporting.results import Result
 from setr.training.context import Context
 from setr.training.events import read_events
-from setr.training.pretraining import PROXIES
+from setr.training.proxies import PROXIES
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -107,7 +107,7 @@ def test_the_precision_is_settled_when_it_is_planned(home: Path, monkeypatch: py
     words = ("variant=setr-pup-random", "data.name=scenes", "training.recipe.crop_size=[32,32]")
     on_cpu = plan(*words)
     assert on_cpu.experiment.recipe.precision == "float32"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: not including_emulation)
+    monkeypatch.setattr(jobs, "has_bfloat16", lambda: True)
     on_gpu = plan(*words)
     assert on_gpu.experiment.recipe.precision == "bfloat16"
     assert on_gpu.identity != on_cpu.identity

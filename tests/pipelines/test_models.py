@@ -6,7 +6,7 @@ import pytest
 
 from pipelines.models import HEADINGS, Choice, crop_size, markdown, notes, row
 from setr.errors import InputError
-from setr.models.segmenter import VARIANTS
+from setr.models.variants import VARIANTS
 
 PAPER = Choice("cityscapes", "paper", "authors", (128, 128))
 MINIATURE = Choice("scenes", "miniature", "authors", (64, 128))

@@ -1,6 +1,8 @@
 """The plan of a sweep as a user reads it: whole without data, refused where it cannot fit, measured where it can be."""
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -46,6 +48,21 @@ def test_all_tables_are_planned_without_data_in_under_two_seconds(home: Path, ca
     assert "data set cityscapes" in said
     assert f"cost {plan.gpu_hours * 2.5:.2f}" in said
     assert len({entry.identity for entry in plan.planned}) == 129
+
+
+def test_the_command_loads_neither_torch_nor_ray_nor_mlflow(home: Path) -> None:
+    script = PARAMS.parent / "pipelines" / "sweep.py"
+    code = (
+        "import atexit, runpy, sys\n"
+        "atexit.register(lambda: print('loaded', sorted({'torch', 'ray', 'mlflow'} & set(sys.modules))))\n"
+        f"sys.path.insert(0, {str(PARAMS.parent)!r})\n"
+        f"sys.argv = [{str(script)!r}, '--plan', 'sweep.scale=paper', 'sweep.gpus=8', 'sweep.tables=[2,3,4,5,6,7]']\n"
+        "runpy.run_path(sys.argv[0], run_name='__main__')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "43 experiments: 43 to do" in done.stdout
+    assert "loaded []" in done.stdout
 
 
 def test_what_cannot_fit_is_refused_with_what_would(home: Path) -> None:

@@ -38,7 +38,7 @@ def search(home: Path, *words: str, status: int = 0) -> str:
 @pytest.fixture(scope="module")
 def searched_home(tiny_home: Path) -> Path:
     """Returns the tiny home with files where the miniature's weights would be: no trial reads them."""
-    from setr.training.pretraining import PROXIES
+    from setr.training.proxies import PROXIES
 
     (tiny_home / "weights").mkdir(exist_ok=True)
     for proxy in PROXIES:

@@ -8,8 +8,8 @@ import pytest
 from pipelines.space import command_of, decoded, planned_of, read_space
 from setr.config import Config, load_config
 from setr.errors import InputError
-from setr.models.segmenter import VARIANTS
-from setr.training.pretraining import PROXIES
+from setr.models.variants import VARIANTS
+from setr.training.proxies import PROXIES
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 BASE = ("training.variant=setr-pup-random", "training.recipe={crop_size: [32, 32], batch_size: 2}")

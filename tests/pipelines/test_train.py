@@ -17,7 +17,7 @@ from running import Command, environment
 from pipelines.command import PROJECT
 from pipelines.train import work
 from setr.config import load_config
-from setr.training.checkpoint import latest_step
+from setr.training.checkpoint_names import latest_step
 from setr.training.events import Event, read_events
 
 CELL = "cell=table2/setr-pup-random/40k"

@@ -5,7 +5,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from setr.models.counting import gflops, parameter_count
-from setr.models.segmenter import VARIANTS, build_model, variant_spec
+from setr.models.segmenter import build_model
+from setr.models.variants import VARIANTS, variant_spec
 from setr.paper.recipes import Recipe
 from setr.planning.structure import Footprint, footprint
 from setr.training.step import TrainingModule

@@ -11,7 +11,8 @@ from tiny_training import PROCESSES
 
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.training import checkpoint
-from setr.training.checkpoint import Writer, latest_step, load, load_latest, prune, save, steps, verify_checkpoint
+from setr.training.checkpoint import Writer, load, load_latest, prune, save, verify_checkpoint
+from setr.training.checkpoint_names import latest_step, steps
 
 
 def tensors(step=1):

@@ -8,10 +8,12 @@ import torch
 from tiny_training import events, losses, run, weights
 
 from setr.errors import InputError
-from setr.models.encoder import EncoderSize, run_block
+from setr.models.encoder import run_block
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.specification import EncoderSize
 from setr.training.context import Stopped
-from setr.training.execution import COMPILE_FROM, Execution, prepare_model, release_model
+from setr.training.execution import prepare_model, release_model
+from setr.training.settings import COMPILE_FROM, Execution
 
 SIZE = EncoderSize("t", embed_dim=8, depth=4, num_heads=2, patch_size=4, decoder_channels=8)
 

@@ -27,6 +27,7 @@ from setr.errors import EnvironmentFailure, InputError, IntegrityError
 from setr.training import attempt as attempt_module
 from setr.training import checkpoint, lease
 from setr.training.context import Context, Stopped, StopRequest
+from setr.training.resume import IDENTITY
 from setr.training.watchdog import EXIT_STATUS, Limits
 
 
@@ -191,6 +192,20 @@ def test_damaged_checkpoint_is_put_aside_and_the_one_before_taken(tmp_path, undi
     assert "sha256 differs" in damaged["reason"]
     assert (tmp_path / damaged["path"]).is_dir()
     assert events(tmp_path, "start")[-1]["resumed_from"] == "step-00000006"
+    same_training(tmp_path, undisturbed)
+
+
+def test_newest_checkpoint_gone_and_the_folders_own_record_cut_means_the_one_before(tmp_path, undisturbed):
+    calls = []
+    with pytest.raises(Stopped):
+        run(tmp_path, should_stop=lambda: calls.append(0) or len(calls) == 8)
+    shutil.rmtree(tmp_path / "step-00000008")
+    whole = (tmp_path / IDENTITY).read_text()
+    (tmp_path / IDENTITY).chmod(0o644)
+    (tmp_path / IDENTITY).write_text(whole[: len(whole) // 2])
+    run(tmp_path)
+    assert events(tmp_path, "start")[-1]["resumed_from"] == "step-00000006"
+    assert (tmp_path / IDENTITY).read_text() == whole
     same_training(tmp_path, undisturbed)
 
 

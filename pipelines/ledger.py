@@ -1,21 +1,34 @@
-"""Remembers which checkpoints have been hashed: a plan of many finished trainings must not read terabytes each time.
+"""The ledger's files in an experiment's folder, and whether what they say of a checkpoint still holds.
 
-<experiment's folder>/proof.json   step folder, its SHA-256, and size and times of its files when they had that hash
+experiment.json   the experiment and its job
+events.jsonl      the record of all attempts
+scores.json       the final scores; written last
+proof.json        the scored checkpoint's folder and SHA-256, and size and times of its files when they had that hash
 
-Bytes that change through the file system change a file's times, and are hashed again. What a disk does to them by
-itself shows when a training goes on, or in `pipelines/report.py trace --verify`: both hash every byte.
+A plan of many finished trainings must not read terabytes each time: bytes that change through the file system change a
+file's times, and are hashed again. What a disk does to them by itself shows when a training goes on, or in
+`pipelines/report.py trace --verify`: both hash every byte.
 """
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.command import write_json
+from setr.data.atomic import read_json
 from setr.errors import EnvironmentFailure
-from setr.training.checkpoint import verify_checkpoint
-from setr.training.resume import read_json
+from setr.paper.protocols import Protocol
 
+EXPERIMENT = "experiment.json"
+EVENTS = "events.jsonl"
+SCORES = "scores.json"
 PROOF = "proof.json"
+
+
+def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bool:
+    """Returns whether a stored score is that of the protocol on the images of a manifest (its hash; "": any)."""
+    return score.get("digest") == protocol.digest() and manifest in ("", score.get("manifest"))
 
 
 def proven(folder: Path, name: str, sha256: str) -> bool:
@@ -25,6 +38,8 @@ def proven(folder: Path, name: str, sha256: str) -> bool:
     """
     if read_json(folder / PROOF) == _record(folder, name, sha256):
         return True
+    from setr.training.checkpoint import verify_checkpoint  # with torch, which a plan seldom needs
+
     if verify_checkpoint(folder, int(name.removeprefix("step-"))).sha256 != sha256:
         return False
     remember(folder, name, sha256)

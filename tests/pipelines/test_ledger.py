@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import proof
+from pipelines import ledger
 from pipelines.jobs import Planned, state_of
+from setr.training import checkpoint
 
 
 @pytest.fixture
@@ -17,14 +18,14 @@ def folder(trained: Planned, tmp_path: Path) -> Path:
 
 def test_a_checkpoint_that_was_hashed_is_not_read_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_of(folder) == ("done", 4)  # the copy has times of its own: hashed, and written down
-    monkeypatch.setattr(proof, "verify_checkpoint", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(checkpoint, "verify_checkpoint", lambda *_: pytest.fail("read again"))
     assert state_of(folder) == ("done", 4)
 
 
 def test_a_training_leaves_the_proof_of_what_it_wrote(
     trained: Planned, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(proof, "verify_checkpoint", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(checkpoint, "verify_checkpoint", lambda *_: pytest.fail("read again"))
     assert state_of(trained.folder) == ("done", 4)
 
 
@@ -39,7 +40,7 @@ def test_bytes_that_changed_since_are_found(folder: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_hashed_each_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (folder / proof.PROOF).unlink()
-    (folder / proof.PROOF).mkdir()  # also in the way of root
+    (folder / ledger.PROOF).unlink()
+    (folder / ledger.PROOF).mkdir()  # also in the way of root
     assert state_of(folder) == ("done", 4)
-    assert (folder / proof.PROOF).is_dir()
+    assert (folder / ledger.PROOF).is_dir()

@@ -1,0 +1,24 @@
+"""Files of weights, before they are opened: which names mean a file, where one is stored, its hash."""
+
+import hashlib
+from pathlib import Path
+
+FILE_SUFFIXES = {".bin", ".pt", ".pth", ".safetensors", ".tar"}
+
+
+def is_file_name(source: str | Path) -> bool:
+    """Returns whether `source` means a file rather than one of timm's names."""
+    path = Path(source)
+    return isinstance(source, Path) or path.exists() or path.suffix in FILE_SUFFIXES or len(path.parts) > 1
+
+
+def stored_file(folder: Path, name: str) -> Path:
+    """Returns the file of these weights in the folder, whatever its suffix; where there is none, the one to make."""
+    found = (folder / f"{name}{suffix}" for suffix in (".safetensors", *sorted(FILE_SUFFIXES)))
+    return next((path for path in found if path.is_file()), folder / f"{name}.safetensors")
+
+
+def file_sha256(path: str | Path) -> str:
+    """Returns the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
