@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,17 +56,20 @@ class Case:
     side: int = 256  # pixels
     batch: int = 4
     classes: int = 19
+    dataset: str = "cityscapes"  # whose configuration and recipe
+    schedule: str = "80k"
 
 
+ADE20K: dict[str, Any] = {"dataset": "ade20k", "schedule": "160k"}
 # mmsegmentation ships two Naive decoders: Cityscapes' auxiliary heads end at stride 4, ADE20K's (two stages) at the
 # image's own size.
 CASES = {
     "naive": Case("naive", {"mmseg": 2.0}),
-    "naive-ade20k": Case("naive", {"mmseg": 2.0}),
+    "naive-ade20k": Case("naive", {"mmseg": 2.0}, **ADE20K),
     "pup": Case("pup", {"mmseg": 2.0}),
     "mla": Case("mla", {"mmseg": 1.3}),
-    "naive-512": Case("naive", {"mmseg": 1.3, "bfloat16": 1.7}, side=512, batch=1, classes=150),
-    "mla-512": Case("mla", {"mmseg": 1.3, "bfloat16": 1.7}, side=512, batch=1, classes=150),
+    "naive-512": Case("naive", {"mmseg": 1.3, "bfloat16": 1.7}, side=512, batch=1, classes=150, **ADE20K),
+    "mla-512": Case("mla", {"mmseg": 1.3, "bfloat16": 1.7}, side=512, batch=1, classes=150, **ADE20K),
 }
 
 
@@ -125,10 +129,10 @@ def contestants(name: str) -> dict[str, Step]:
     models["authors"] = build_model(
         f"setr-{case.decoder}", num_classes=case.classes, crop_size=size, flavour="authors", sizes=SETR_S
     )
-    published_recipe = recipe("cityscapes", case.decoder, "80k", flavour="mmseg")
+    published_recipe = recipe(case.dataset, case.decoder, case.schedule, flavour="mmseg")
     recipes = {
         "mmseg": published_recipe,
-        "authors": recipe("cityscapes", case.decoder, "80k"),
+        "authors": recipe(case.dataset, case.decoder, case.schedule),
         "bfloat16": replace(published_recipe, precision="bfloat16"),
     }
     return {PUBLISHED: published_step(published, config, images, labels)} | {

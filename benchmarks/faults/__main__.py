@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("what", choices=("kills", "node", "server", "overhead", "history"))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--zero-state", action="store_true", help="kills: empty Ray's own files after each")
-    parser.add_argument("--within", type=float, default=15.0, help="kills: seconds from a driver's start, at most")
+    parser.add_argument("--within", type=float, default=30.0, help="kills: seconds from a driver's start, at most")
     parser.add_argument("--experiments", type=int, default=12)
     parser.add_argument("--seconds", type=float, help="server: it is away (60); overhead: an experiment takes (20)")
     parser.add_argument("--around", type=float, default=30.0, help="server: seconds before and after")
