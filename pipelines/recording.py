@@ -30,6 +30,7 @@ _SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
 PATIENCE_SECONDS = 30.0  # between two tries, at most, while the server is away
 POLL_SECONDS = 0.3
+TOGETHER = 100  # events in one request, of several values each
 LIFE = ("start", "finished", "failed", "stopped")  # events that say how an experiment is
 
 
@@ -43,9 +44,14 @@ class Sender:
         """
         self.tracker, self.parent, self.tags, self.register = tracker, parent, dict(tags), register
         self.runs: dict[str, str] = {}
+        self.taken: dict[str, int] = {}  # of the events that a call could not send to their end
 
     def send(self, entry: Planned, events: Sequence[Event], *, done: bool = False) -> None:
-        """Sends the next events of an experiment's record; `done`: it is scored, though the last event may be lost."""
+        """Sends the next events of an experiment's record; `done`: it is scored, though the last event may be lost.
+
+        After a failure the next call has the same events, and maybe more: it goes on behind those that were taken, so
+        a server that is too slow for all of them gets there in the end.
+        """
         identity = entry.identity
         if identity not in self.runs:
             tags = self._tags(entry, events)
@@ -59,7 +65,9 @@ class Sender:
                 # The report names the run also while the tracking server is away.
                 write_json(entry.folder / RUN, {"id": run, "url": self.tracker.url(run), "parent": self.parent})
         run = self.runs[identity]
-        self.tracker.replay(run, events)
+        for start in range(self.taken.get(identity, 0), len(events), TOGETHER):
+            self.tracker.replay(run, events[start : start + TOGETHER])
+            self.taken[identity] = min(start + TOGETHER, len(events))
         last: Event = next((event for event in reversed(events) if event["event"] in LIFE), {"event": ""})
         if done or last["event"] == "finished":
             self.finish(entry, run)
@@ -68,6 +76,7 @@ class Sender:
             self.tracker.finish(run, failed=True)
         elif last["event"] == "stopped":
             self.tracker.finish(run, stopped=True)
+        self.taken.pop(identity, None)
 
     def _tags(self, entry: Planned, events: Sequence[Event]) -> dict[str, str]:
         """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
@@ -210,19 +219,19 @@ class Recorder:
             self._stop.wait(POLL_SECONDS)
 
     def flush(self, *, tries: int = 1) -> None:
-        """Sends the waiting events, until as many tries have failed; what the server did not take is kept."""
+        """Sends the waiting events, until as many tries in a row got nowhere; what the server did not take is kept."""
         failures = 0
         left = list(self.waiting)
         while left and failures < tries:
             identity = left.pop(0)
-            events = self.waiting.pop(identity)
+            events, taken = self.waiting.pop(identity), self.sender.taken.get(identity, 0)
             try:
                 self.sender.send(self.planned[identity], events)
             except Exception as error:  # the server's answer must never end a training
                 self.problem = str(error).splitlines()[0] if str(error) else type(error).__name__
                 self.waiting[identity] = events  # at the end: one that is refused must not keep the others waiting
                 left.append(identity)
-                failures += 1
+                failures = failures + 1 if self.sender.taken.get(identity, 0) == taken else 1
                 if failures < tries:
                     time.sleep(2.0)
         if not self.waiting:

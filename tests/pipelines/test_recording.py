@@ -87,6 +87,31 @@ def test_what_the_server_did_not_take_is_sent_when_it_is_back(
     assert steps(tracker, entry) == [1, 2, 3, 4]
 
 
+def test_a_slow_server_gets_to_the_end_a_few_events_at_a_time(
+    trained: Planned, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = unfinished(trained, tmp_path)
+    metrics(entry, *range(1, 21))
+    replay, taken, calls = tracker.replay, [], []
+
+    def slow(run: str, events: list[Any]) -> int:
+        calls.append(len(events))
+        if len(calls) % 2:
+            raise OSError("timed out")
+        taken.append([event["step"] for event in events])
+        return replay(run, events)
+
+    monkeypatch.setattr(tracker, "replay", slow)
+    monkeypatch.setattr(recording, "TOGETHER", 2)
+    monkeypatch.setattr(recording.time, "sleep", lambda seconds: None)
+    watching = recorder(tracker, entry)
+    with watching:
+        metrics(entry, 21)
+    assert watching.problem == ""
+    assert taken == [[step, step + 1] for step in range(1, 21, 2)] + [[21]]  # none twice, though half the calls failed
+    assert steps(tracker, entry) == list(range(1, 22))
+
+
 def test_one_record_that_is_refused_does_not_keep_the_others(
     trained: Planned, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
