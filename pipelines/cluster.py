@@ -88,7 +88,7 @@ def connect(*, log_folder: Path) -> dict[str, float]:
         runtime["py_modules"] = [str(PROJECT / "setr"), str(PROJECT / "pipelines")]
     try:
         ray.init(
-            address=address or None,
+            address=address or "local",  # without it Ray would join whatever head runs on this machine
             log_to_driver=False,
             logging_level=logging.ERROR,
             runtime_env=runtime,

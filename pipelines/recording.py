@@ -49,8 +49,9 @@ class Sender:
     def send(self, entry: Planned, events: Sequence[Event], *, done: bool = False) -> None:
         """Sends the next events of an experiment's record; `done`: it is scored, though the last event may be lost.
 
-        After a failure the next call has the same events, and maybe more: it goes on behind those that were taken, so
-        a server that is too slow for all of them gets there in the end.
+        The events have each point once (Unrepeated), so that it does not matter in which portions they go. After a
+        failure the next call has the same events, and maybe more: it goes on behind those that were taken, so a server
+        that is too slow for all of them gets there in the end.
         """
         identity = entry.identity
         if identity not in self.runs:
@@ -77,6 +78,11 @@ class Sender:
         elif last["event"] == "stopped":
             self.tracker.finish(run, stopped=True)
         self.taken.pop(identity, None)
+
+    def send_record(self, entry: Planned, events: Iterable[Event], *, done: bool) -> None:
+        """Sends a whole record, as it is on disk: steps that a later attempt repeated are in it twice."""
+        once = Unrepeated()
+        self.send(entry, [once(event) for event in events], done=done)
 
     def _tags(self, entry: Planned, events: Sequence[Event]) -> dict[str, str]:
         """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
@@ -253,7 +259,7 @@ def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned], *, r
     """Sends whole records of finished experiments that nobody trains now."""
     sender = Sender(tracker, parent, {}, register=register)
     for entry in entries:
-        sender.send(entry, read_events(entry.folder / EVENTS), done=True)
+        sender.send_record(entry, read_events(entry.folder / EVENTS), done=True)
 
 
 def description(entry: Planned) -> str:

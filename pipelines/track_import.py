@@ -58,7 +58,7 @@ def import_spools(tracker: Tracker, spools: Sequence[Spool]) -> None:
     sender = Sender(tracker, parent, {"git.commit": "unknown", "git.dirty": "unknown"})
     for spool in spools:
         done = (spool.entry.folder / SCORES).is_file()
-        sender.send(spool.entry, spool.events, done=done)
+        sender.send_record(spool.entry, spool.events, done=done)
         # Last: a record that was cut off on its way is sent again.
         tracker.set_tags(sender.runs[spool.entry.identity], {RECORD_TAG: spool.sha256})
         print(f"{spool.entry.name}: {len(spool.events)} events")

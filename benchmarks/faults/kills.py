@@ -36,7 +36,7 @@ def kill_drivers(
     kills: int,
     *,
     experiments: int = 12,
-    iterations: int = 4,
+    iterations: int = 60,
     within: float = 15.0,
     zero_state: bool = False,
     seed: int = 0,

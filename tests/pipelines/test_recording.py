@@ -112,6 +112,16 @@ def test_a_slow_server_gets_to_the_end_a_few_events_at_a_time(
     assert steps(tracker, entry) == list(range(1, 22))
 
 
+def test_a_whole_record_has_each_step_once_in_whatever_portions_it_goes(
+    trained: Planned, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = unfinished(trained, tmp_path)
+    metrics(entry, 1, 2, 3, 4, 3, 4, 5)  # its worker was killed, and went on from step 2
+    monkeypatch.setattr(recording, "TOGETHER", 3)
+    send_records(tracker, tracker.start_parent("later", {}, ""), [entry])
+    assert steps(tracker, entry) == [1, 2, 3, 4, 5]
+
+
 def test_one_record_that_is_refused_does_not_keep_the_others(
     trained: Planned, tracker: Tracker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

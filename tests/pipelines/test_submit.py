@@ -86,6 +86,31 @@ def test_a_client_without_the_token_is_refused(cluster: Cluster) -> None:
 
 
 @pytest.mark.slow
+def test_a_head_that_runs_here_is_not_joined_unasked(cluster: Cluster, tmp_path: Path) -> None:
+    code = (
+        "import ray; from pathlib import Path; from pipelines import cluster; "
+        f"cluster.connect(log_folder=Path({str(tmp_path)!r})); print(ray.get_runtime_context().gcs_address)"
+    )
+    # What `ray start` writes down for the next driver is looked for in $RAY_TMPDIR/ray, its head's folder by default.
+    variables = {**cluster.variables, "RAY_TMPDIR": str(cluster.folder)}
+    (cluster.folder / "ray").symlink_to("0")
+    written = (cluster.folder / "0" / "ray_current_cluster").read_text().strip()
+    assert written.rpartition(":")[2] == str(cluster.port)
+    done = subprocess.run(
+        [cluster.python, "-c", code],
+        env=environment(cluster.home, **variables),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=400,
+    )
+    assert done.returncode == 0, done.stderr
+    port = done.stdout.strip().rpartition(":")[2]
+    assert port.isdigit()
+    assert port != str(cluster.port)
+
+
+@pytest.mark.slow
 def test_a_job_is_stopped_saves_and_goes_on_elsewhere_when_its_node_is_lost(cluster: Cluster) -> None:
     home, variables = cluster.home, cluster.variables
     job = submit(cluster, *WORDS, **variables)
