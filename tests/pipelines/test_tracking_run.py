@@ -165,6 +165,7 @@ def test_a_finished_experiment_is_in_postgresql_and_its_files_in_the_bucket(
         ],
         env={**database, "PGPASSWORD": database["RUNTIME_PASSWORD"]},
         check=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
     assert int(done.stdout) == 4
