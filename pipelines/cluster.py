@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.address import brings_token, is_local, token_file
+
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
@@ -24,9 +26,8 @@ os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "60")  # Tune's own state is not what a restart reads
-if not os.environ.get("RAY_ADDRESS"):
-    # Read when ray is imported: a cluster of our own asks for a token, and so its clients must bring one.
-    os.environ.setdefault("RAY_AUTH_MODE", "token")
+if brings_token(os.environ.get("RAY_ADDRESS", "")):
+    os.environ.setdefault("RAY_AUTH_MODE", "token")  # read when ray is imported
 
 import ray
 import ray.train
@@ -49,7 +50,6 @@ Domain = tuple[str, list[Any]]
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's driver
 ANSWER_SECONDS = 5.0
-LOCAL_ADDRESSES = ("", "local", "auto", "127.0.0.1", "localhost", "[::1]")
 
 
 def connect(*, log_folder: Path) -> dict[str, float]:
@@ -101,7 +101,12 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             "cannot start or join Ray",
             where=address or "this machine",
             found=error,
-            remedy="unset RAY_ADDRESS to run on this machine, or start the cluster",
+            remedy="unset RAY_ADDRESS to run on this machine, or start the cluster"
+            + (
+                ""
+                if os.environ.get("RAY_AUTH_MODE") == "token"
+                else "; if it asks for a token, set RAY_AUTH_MODE=token"
+            ),
         ) from None
     _protect_token()
     log_folder.mkdir(parents=True, exist_ok=True)
@@ -172,23 +177,6 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
 def disconnect() -> None:
     """Leaves the cluster; one that connect() started ends."""
     ray.shutdown()
-
-
-def is_local(address: str) -> bool:
-    """Returns whether a RAY_ADDRESS means this machine."""
-    host = address.removeprefix("ray://").removeprefix("http://").removeprefix("https://")
-    name = host.rpartition(":")[0] or host
-    return name in LOCAL_ADDRESSES or host in LOCAL_ADDRESSES or _is_own(name)
-
-
-def _is_own(host: str) -> bool:
-    """Returns whether an address is one of this machine's: a job's driver is given the head's outward address."""
-    try:
-        with socket.socket() as probe:
-            probe.bind((host, 0))
-    except (OSError, UnicodeError):
-        return False
-    return True
 
 
 class Room:
@@ -376,6 +364,6 @@ def _last_line(error: BaseException) -> str:
 
 def _protect_token() -> None:
     """Takes other users' right to read the login token that Ray wrote."""
-    token = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
+    token = token_file()
     if token.is_file() and token.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH) and sys.platform != "win32":
         token.chmod(0o600)

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from pipelines.command import write_json
-from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember
+from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
 from setr.data.atomic import read_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
@@ -94,6 +94,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
     cv2.setNumThreads(1)
     shards = {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
     protocols = [Protocol(**record) for record in job["protocols"]]
+    if context.broadcast_json(_is_done(folder, experiment, protocols, shards["val"]) if context.rank == 0 else None):
+        return {"status": "finished"}
     model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
 
     newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
@@ -157,6 +159,12 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}
+
+
+def _is_done(folder: Path, experiment: Experiment, protocols: list[Protocol], shards: Shards) -> bool:
+    """Returns whether nothing is left to do: a worker of a killed driver may have finished since this was planned."""
+    identity = "" if folder.name == experiment.identity else experiment.identity
+    return state_of(folder, protocols, identity=identity, validation=shards.manifest_hash)[0] == "done"
 
 
 def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from typing import Any
 
 from pipelines.command import resolve, resolve_location
 from pipelines.hardware import has_bfloat16
-from pipelines.ledger import EVENTS, SCORES, is_scored, proven
+from pipelines.ledger import state_of
 from pipelines.lineage import origin
 from setr.config import Config, build
 from setr.data.locations import below, is_uri, manifest_at
 from setr.data.manifest import MANIFEST_NAME
 from setr.data.own_transform import transform_with_hash
-from setr.errors import InputError, SetrError
+from setr.errors import InputError
 from setr.models.variants import VARIANTS
 from setr.models.weight_files import file_sha256, stored_file
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
@@ -26,8 +26,6 @@ from setr.paper.experiment import Experiment, code_hash
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
-from setr.training.checkpoint_names import latest_step
-from setr.training.events import read_events
 from setr.training.proxies import PROXIES
 from setr.training.settings import Execution
 
@@ -385,29 +383,3 @@ def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
                 remedy="run `python pipelines/weights.py`" + ("" if scale == "miniature" else " sweep.scale=paper"),
             )
     return files
-
-
-def state_of(
-    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = ""
-) -> tuple[str, int]:
-    """Returns (done | resumable | to do | failed, step) of an experiment's folder.
-
-    Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
-    `validation` is the hash of ("": any). `identity` is asked for where the folder is not named by it: what was scored
-    may then be another experiment.
-    """
-    step = latest_step(folder)
-    if (folder / SCORES).is_file():
-        try:
-            stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-            scores = stored["scores"].values()
-            asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
-            same = not identity or stored.get("identity", folder.name) == identity
-            if asked and same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
-                return "done", int(stored["step"])
-        except (SetrError, OSError, ValueError, KeyError, AttributeError):
-            pass  # damaged: trained on from the newest checkpoint that holds
-    if step > 0:
-        return "resumable", step
-    events = read_events(folder / EVENTS)
-    return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0

@@ -11,14 +11,17 @@ file's times, and are hashed again. What a disk does to them by itself shows whe
 """
 
 import contextlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pipelines.command import write_json
 from setr.data.atomic import read_json
-from setr.errors import EnvironmentFailure
+from setr.errors import EnvironmentFailure, SetrError
 from setr.paper.protocols import Protocol
+from setr.training.checkpoint_names import latest_step
+from setr.training.events import read_events
 
 EXPERIMENT = "experiment.json"
 EVENTS = "events.jsonl"
@@ -29,6 +32,32 @@ PROOF = "proof.json"
 def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bool:
     """Returns whether a stored score is that of the protocol on the images of a manifest (its hash; "": any)."""
     return score.get("digest") == protocol.digest() and manifest in ("", score.get("manifest"))
+
+
+def state_of(
+    folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = ""
+) -> tuple[str, int]:
+    """Returns (done | resumable | to do | failed, step) of an experiment's folder.
+
+    Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
+    `validation` is the hash of ("": any). `identity` is asked for where the folder is not named by it: what was scored
+    may then be another experiment.
+    """
+    step = latest_step(folder)
+    if (folder / SCORES).is_file():
+        try:
+            stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+            scores = stored["scores"].values()
+            asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
+            same = not identity or stored.get("identity", folder.name) == identity
+            if asked and same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
+                return "done", int(stored["step"])
+        except (SetrError, OSError, ValueError, KeyError, AttributeError):
+            pass  # damaged: trained on from the newest checkpoint that holds
+    if step > 0:
+        return "resumable", step
+    events = read_events(folder / EVENTS)
+    return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0
 
 
 def proven(folder: Path, name: str, sha256: str) -> bool:

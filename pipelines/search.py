@@ -22,8 +22,8 @@ from pipelines import cluster
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, state_of
-from pipelines.ledger import EVENTS, SCORES
+from pipelines.jobs import Planned
+from pipelines.ledger import EVENTS, SCORES, state_of
 from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.placement import per_worker, slots_of
 from pipelines.progress import Board, Row, SweepProgress, clock

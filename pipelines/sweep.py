@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 
 from pipelines.command import check_writable, resolve, run_command, write_json
 from pipelines.driver import quiet, stop_on_signal
-from pipelines.jobs import Planned, plan_earlier, plan_sweep, state_of
-from pipelines.ledger import EVENTS
+from pipelines.jobs import Planned, plan_earlier, plan_sweep
+from pipelines.ledger import EVENTS, state_of
 from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.plan import Plan, print_plan, print_simulation
 from pipelines.preflight import storage_bytes
@@ -128,6 +128,10 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
         )
         with tracker.system_metrics(parent), recorder:
             run_all(config, missing, stop_file, storage, resources)
+        # What a worker of a killed driver had finished before its turn came was not begun again.
+        waiting = [entry for entry in missing if board.rows[entry.identity].status == "waiting"]
+        over = [entry.identity for entry in waiting if entry.state_now()[0] == "done"]
+        progress.update([(identity, {"event": "finished"}) for identity in over])
         failed = board.count("failed")
         problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
     if not failed and not received:

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks.faults.machines import plain_python
 from pipelines import cluster
+from pipelines.address import brings_token, is_local
 from pipelines.lineage import engine_versions
 from setr.errors import EnvironmentFailure
 
@@ -21,12 +22,26 @@ HERE = Path(__file__).resolve().parent
 
 @pytest.mark.parametrize("address", ["", "auto", "local", "127.0.0.1:6379", "http://127.0.0.1:8265", "localhost:6379"])
 def test_this_machine_is_local(address):
-    assert cluster.is_local(address)
+    assert is_local(address)
 
 
 @pytest.mark.parametrize("address", ["192.0.2.7:6379", "ray://head.example:10001", "http://head.example:8265"])
 def test_another_machine_is_not(address):
-    assert not cluster.is_local(address)
+    assert not is_local(address)
+
+
+def test_a_token_is_shown_unasked_on_this_machine_only(monkeypatch, tmp_path):
+    monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    assert brings_token("")  # Ray makes one
+    assert not brings_token("127.0.0.1:6379")
+    (tmp_path / "token").write_text("0" * 64)
+    assert brings_token("127.0.0.1:6379")
+    assert not brings_token("192.0.2.7:6379")
+    (tmp_path / "token").unlink()
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
+    assert brings_token("localhost:6379")
+    assert not brings_token("head.example:6379")
 
 
 def test_a_cluster_beyond_this_machine_is_refused_without_a_token(monkeypatch, tmp_path):

@@ -10,7 +10,8 @@ import pytest
 
 from pipelines import jobs
 from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, merge, plan_sweep, plan_training, state_of, weight_files
+from pipelines.jobs import Planned, merge, plan_sweep, plan_training, weight_files
+from pipelines.ledger import state_of
 from setr.config import Config, load_config
 from setr.data.manifest import read_manifest
 from setr.errors import InputError
@@ -113,6 +114,18 @@ def test_the_precision_is_settled_when_it_is_planned(home: Path, monkeypatch: py
     assert on_gpu.identity != on_cpu.identity
     assert plan(*words, "training.precision=float32") == on_cpu
     assert plan(*words, "training.recipe.precision=float32") == on_cpu
+
+
+def test_what_another_worker_finished_meanwhile_is_not_begun_again(
+    trained: Planned, home: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / trained.identity
+    shutil.copytree(trained.folder, folder)
+    planned = dataclasses.replace(trained, folder=folder, state="resumable")  # as it was when the sweep was planned
+    record = (folder / "events.jsonl").read_bytes()
+    job = json.loads(json.dumps(planned.job(settings(), tmp_path / "stop")))
+    assert run_experiment(job, Context()) == {"status": "finished"}
+    assert (folder / "events.jsonl").read_bytes() == record
 
 
 def test_an_own_experiment(home: Path) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import ledger
-from pipelines.jobs import Planned, state_of
+from pipelines.jobs import Planned
+from pipelines.ledger import state_of
 from setr.training import checkpoint
 
 
