@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from pipelines.address import brings_token
 from pipelines.command import PROJECT, QUIET_ENVIRONMENT
 from pipelines.lineage import UNKNOWN, write_lineage
 from setr.errors import EnvironmentFailure, InputError, SetrError
@@ -42,6 +43,16 @@ def _cut(words: list[str]) -> tuple[list[str], bool, list[str]]:
     return words[:place], True, words[place + 1 :]
 
 
+def address_of(options: list[str]) -> str:
+    """Returns the address that `ray job submit` will ask, from its options or the environment."""
+    for place, word in enumerate(options):
+        if word.startswith("--address="):
+            return word.partition("=")[2]
+        if word == "--address":
+            return " ".join(options[place + 1 : place + 2])
+    return os.environ.get("RAY_ADDRESS") or "localhost"
+
+
 def main(words: list[str]) -> int:
     """Writes the lineage and becomes `ray job submit`; returns only with an error's exit status."""
     if words in (["--help"], ["-h"]):
@@ -57,6 +68,8 @@ def main(words: list[str]) -> int:
         print("no git here: the runs' commit will be unknown", file=sys.stderr)
     # The lineage is ignored by git and goes along all the same: .rayignore alone says what stays here.
     os.environ.update(QUIET_ENVIRONMENT | {"RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1"})
+    if brings_token(address_of(_cut(words)[0])):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.execv(command[0], command)
 
 

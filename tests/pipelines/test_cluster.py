@@ -11,6 +11,7 @@ from benchmarks.faults.machines import plain_python
 from pipelines import cluster
 from pipelines.address import brings_token, is_local
 from pipelines.lineage import engine_versions
+from pipelines.submit import address_of
 from setr.errors import EnvironmentFailure
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
@@ -42,6 +43,21 @@ def test_a_token_is_shown_unasked_on_this_machine_only(monkeypatch, tmp_path):
     monkeypatch.setenv("RAY_AUTH_TOKEN", "0" * 64)
     assert brings_token("localhost:6379")
     assert not brings_token("head.example:6379")
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ([], "http://10.0.0.5:8265"),
+        (["--address", "http://127.0.0.1:8265", "--no-wait"], "http://127.0.0.1:8265"),
+        (["--no-wait", "--address=http://127.0.0.1:1"], "http://127.0.0.1:1"),
+    ],
+)
+def test_the_address_that_a_submission_asks(options, asked, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.5:8265")
+    assert address_of(options) == asked
+    monkeypatch.delenv("RAY_ADDRESS")
+    assert address_of([]) == "localhost"
 
 
 def test_a_cluster_beyond_this_machine_is_refused_without_a_token(monkeypatch, tmp_path):
