@@ -96,17 +96,11 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             **options,
         )
     except Exception as error:  # Ray raises several unrelated kinds here
+        remedy = "unset RAY_ADDRESS to run on this machine, or start the cluster"
+        if os.environ.get("RAY_AUTH_MODE") != "token":
+            remedy += "; if it asks for a token, set RAY_AUTH_MODE=token"
         raise EnvironmentFailure(
-            "E_CLUSTER",
-            "cannot start or join Ray",
-            where=address or "this machine",
-            found=error,
-            remedy="unset RAY_ADDRESS to run on this machine, or start the cluster"
-            + (
-                ""
-                if os.environ.get("RAY_AUTH_MODE") == "token"
-                else "; if it asks for a token, set RAY_AUTH_MODE=token"
-            ),
+            "E_CLUSTER", "cannot start or join Ray", where=address or "this machine", found=error, remedy=remedy
         ) from None
     _protect_token()
     log_folder.mkdir(parents=True, exist_ok=True)

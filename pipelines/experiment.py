@@ -163,8 +163,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
 
 def _is_done(folder: Path, experiment: Experiment, protocols: list[Protocol], shards: Shards) -> bool:
     """Returns whether nothing is left to do: a worker of a killed driver may have finished since this was planned."""
-    identity = "" if folder.name == experiment.identity else experiment.identity
-    return state_of(folder, protocols, identity=identity, validation=shards.manifest_hash)[0] == "done"
+    state, _ = state_of(folder, protocols, identity=experiment.identity, validation=shards.manifest_hash)
+    return state == "done"
 
 
 def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:

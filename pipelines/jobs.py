@@ -67,8 +67,7 @@ class Planned:
 
     def state_now(self) -> tuple[str, int]:
         """Returns state and step as they are now."""
-        identity = "" if self.folder.name == self.identity else self.identity
-        return state_of(self.folder, self.protocols, identity=identity, validation=self.validation)
+        return state_of(self.folder, self.protocols, identity=self.identity, validation=self.validation)
 
     def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
         """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""

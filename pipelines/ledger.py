@@ -1,4 +1,4 @@
-"""The ledger's files in an experiment's folder, and whether what they say of a checkpoint still holds.
+"""The ledger's files in an experiment's folder: what state they say it is in, and whether its checkpoint still holds.
 
 experiment.json   the experiment and its job
 events.jsonl      the record of all attempts
@@ -40,8 +40,8 @@ def state_of(
     """Returns (done | resumable | to do | failed, step) of an experiment's folder.
 
     Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
-    `validation` is the hash of ("": any). `identity` is asked for where the folder is not named by it: what was scored
-    may then be another experiment.
+    `validation` is the hash of ("": any). Where the folder is not named by `identity` ("": any), what was scored has
+    to be that experiment.
     """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
@@ -49,7 +49,7 @@ def state_of(
             stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
             scores = stored["scores"].values()
             asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
-            same = not identity or stored.get("identity", folder.name) == identity
+            same = identity in ("", folder.name) or stored.get("identity", folder.name) == identity
             if asked and same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
                 return "done", int(stored["step"])
         except (SetrError, OSError, ValueError, KeyError, AttributeError):

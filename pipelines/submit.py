@@ -5,6 +5,7 @@
 The rest is `ray job submit`, whose options stand before the `--`: logs come here, the exit status is the job's.
 """
 
+import argparse
 import os
 import shutil
 import sys
@@ -43,14 +44,11 @@ def _cut(words: list[str]) -> tuple[list[str], bool, list[str]]:
     return words[:place], True, words[place + 1 :]
 
 
-def address_of(options: list[str]) -> str:
+def address_of(words: list[str]) -> str:
     """Returns the address that `ray job submit` will ask, from its options or the environment."""
-    for place, word in enumerate(options):
-        if word.startswith("--address="):
-            return word.partition("=")[2]
-        if word == "--address":
-            return " ".join(options[place + 1 : place + 2])
-    return os.environ.get("RAY_ADDRESS") or "localhost"
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--address", nargs="?", const="", default=os.environ.get("RAY_ADDRESS") or "localhost")
+    return str(parser.parse_known_args(words)[0].address)
 
 
 def main(words: list[str]) -> int:
@@ -68,7 +66,7 @@ def main(words: list[str]) -> int:
         print("no git here: the runs' commit will be unknown", file=sys.stderr)
     # The lineage is ignored by git and goes along all the same: .rayignore alone says what stays here.
     os.environ.update(QUIET_ENVIRONMENT | {"RAY_RUNTIME_ENV_IGNORE_GITIGNORE": "1"})
-    if brings_token(address_of(_cut(words)[0])):
+    if brings_token(address_of(words)):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.execv(command[0], command)
 

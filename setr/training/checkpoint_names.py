@@ -21,8 +21,10 @@ def steps(root: Path) -> list[Path]:
 
 
 def step_name(step: int) -> str:
+    """Returns the name of the folder of a step's checkpoint."""
     return f"step-{step:08d}"
 
 
 def step_of(path: Path) -> int:
+    """Returns the step of a checkpoint's folder."""
     return int(path.name.removeprefix("step-"))

@@ -51,6 +51,7 @@ def test_a_token_is_shown_unasked_on_this_machine_only(monkeypatch, tmp_path):
         ([], "http://10.0.0.5:8265"),
         (["--address", "http://127.0.0.1:8265", "--no-wait"], "http://127.0.0.1:8265"),
         (["--no-wait", "--address=http://127.0.0.1:1"], "http://127.0.0.1:1"),
+        (["--no-wait", "--", "python", "mine.py", "--address", "127.0.0.1"], "http://10.0.0.5:8265"),
     ],
 )
 def test_the_address_that_a_submission_asks(options, asked, monkeypatch):
