@@ -14,19 +14,23 @@ import cv2
 import numpy as np
 import torch
 
+from pipelines.agreement import require_own_code, require_same_data
 from pipelines.command import write_json
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
 from setr.data.atomic import read_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
-from setr.errors import SetrError
+from setr.errors import InputError, SetrError
 from setr.evaluation.calibration import expected_calibration_error
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
 from setr.models.counting import gflops
-from setr.models.segmenter import Segmenter, build_model
-from setr.models.weights import load_pretrained
+from setr.models.segmenter import Segmenter, seeded_segmenter
+from setr.models.tensor_hash import tensors_sha256
+from setr.models.variants import structure_of
+from setr.models.weights import published_values
+from setr.paper.code import scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
 from setr.training.context import Context, StopRequest
@@ -88,15 +92,16 @@ def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
 
 def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dict[str, Any]:
     folder = Path(job["folder"])
-    experiment = Experiment.from_dict(job["experiment"])
+    experiment = require_own_code(job)
     if str(context.device) == "cpu":
         torch.set_num_threads(job["threads"])
     cv2.setNumThreads(1)
     shards = {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
+    require_same_data(job, experiment, shards)
     protocols = [Protocol(**record) for record in job["protocols"]]
     if context.broadcast_json(_is_done(folder, experiment, protocols, shards["val"]) if context.rank == 0 else None):
         return {"status": "finished"}
-    model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
+    model, receipts = new_model(experiment, job["weights"])
 
     newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
 
@@ -150,9 +155,10 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "weights": receipts,
                 "classes": list(shards["val"].manifest.classes),
                 "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "gflops": gflops_of(experiment, model.num_classes),
+                "gflops": gflops_of(experiment),
                 "seconds": outcome.seconds,
                 "quarantined": list(outcome.quarantined),
+                "trace": outcome.trace,
             },
         )
         remember(folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written
@@ -173,33 +179,33 @@ def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:
     return stored.get("scores", {}) if stored.get("checkpoint") == outcome.checkpoint.sha256 else {}
 
 
-def new_model(experiment: Experiment, num_classes: int, weights: list[str]) -> tuple[Segmenter, list[dict[str, Any]]]:
-    """Returns the experiment's model as it is before the first step, and the receipts of the weights it starts from."""
-    recipe = experiment.recipe
-    torch.manual_seed(experiment.seed)
-    model = build_model(
-        experiment.variant,
-        num_classes=num_classes,
-        crop_size=recipe.crop_size,
-        scale=experiment.scale,
-        flavour=recipe.flavour,
-        drop_path=recipe.drop_path,
-    )
-    return model, [load_pretrained(model, *weights).as_dict()] if weights else []
+def new_model(experiment: Experiment, weights: list[str]) -> tuple[Segmenter, list[dict[str, Any]]]:
+    """Returns the experiment's model as it is before the first step, and the receipts of the weights it starts from.
 
-
-def gflops_of(experiment: Experiment, num_classes: int) -> float:
-    """Returns 1e9 floating point operations of one crop's logits (setr.models.counting); nothing is computed."""
-    recipe = experiment.recipe
-    with torch.device("meta"):
-        model = build_model(
-            experiment.variant,
-            num_classes=num_classes,
-            crop_size=recipe.crop_size,
-            scale=experiment.scale,
-            flavour=recipe.flavour,
+    Raises InputError (E_WEIGHTS_CHANGED) if the weights are not those that the experiment is planned with.
+    """
+    spec, initialisation = structure_of(experiment.model)
+    model = seeded_segmenter(spec, initialisation, experiment.seed)
+    values, receipt = published_values(model, *weights) if weights else ({}, None)
+    found = tensors_sha256(values)
+    if found != experiment.tensors:
+        raise InputError(
+            "E_WEIGHTS_CHANGED",
+            "the weights are not those that this experiment was planned with",
+            where=", ".join(weights) or "random weights",
+            found=found[:12] or "none",
+            expected=experiment.tensors[:12] or "none",
+            remedy="bring them back, or plan again with what is there",
         )
-    return gflops(model, recipe.crop_size)
+    model.load_state_dict(values, strict=False)
+    return model, [receipt.as_dict()] if receipt else []
+
+
+def gflops_of(experiment: Experiment) -> float:
+    """Returns 1e9 floating point operations of one crop's logits (setr.models.counting); nothing is computed."""
+    with torch.device("meta"):
+        model = Segmenter(structure_of(experiment.model)[0])
+    return gflops(model, experiment.recipe.crop_size)
 
 
 def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
@@ -216,6 +222,7 @@ def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
         "calibration": evaluation.calibration.tolist(),
         "protocol": json.loads(json.dumps(dataclasses.asdict(evaluation.protocol))),
         "digest": evaluation.protocol.digest(),
+        "scoring": scoring_code(),
     }
 
 

@@ -4,39 +4,30 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.command import resolve, resolve_location
+from pipelines.earlier import Finished, difference_to_nearest, finished_experiments, words
 from pipelines.hardware import has_bfloat16
+from pipelines.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
 from pipelines.ledger import state_of
 from pipelines.lineage import origin
 from setr.config import Config, build
-from setr.data.locations import below, is_uri, manifest_at
-from setr.data.manifest import MANIFEST_NAME
+from setr.data.locations import below, manifest_at
 from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError
-from setr.models.variants import VARIANTS
-from setr.models.weight_files import file_sha256, stored_file
+from setr.models.variants import VARIANTS, structure_parts, structure_record, variant_spec
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
 from setr.paper.choices import DATASETS, require_choice
-from setr.paper.experiment import Experiment, code_hash
+from setr.paper.code import differing_modules, training_code
+from setr.paper.experiment import Experiment
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
-from setr.training.proxies import PROXIES
 from setr.training.settings import Execution
-
-# What these modules and their imports compute decides a result; their hash is part of every identity.
-DECIDING_MODULES = (
-    "setr.data.loader",
-    "setr.evaluation.evaluate",
-    "setr.models.segmenter",
-    "setr.models.weights",
-    "setr.training.loop",
-)
 
 
 @dataclass(frozen=True)
@@ -48,10 +39,14 @@ class Planned:
     protocols: tuple[Protocol, ...]
     folder: Path
     weights: tuple[Path, ...]  # files: transformer first, then the CNN
-    state: str  # done | resumable | to do | failed
+    state: str  # done | to score | changed | resumable | to do | failed (pipelines.ledger)
     step: int  # of the newest checkpoint
     validation: str = ""  # hash of the manifest of the images that it is scored on
     missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
+    code: str = ""  # hash of the code here that the experiment would run through; that of its training is its own
+    modules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # of that code
+    why: str = ""  # why it is not done, where a finished one is near
+    earlier: "Planned | None" = None  # the finished one of the same spec that a replay may show to be the same
 
     @functools.cached_property
     def identity(self) -> str:
@@ -75,6 +70,10 @@ class Planned:
         shards = resolve_location(config.data.shards)
         return {
             "experiment": self.experiment.as_dict(),
+            "identity": self.identity,
+            "code": self.code,
+            "modules": dict(self.modules),
+            "validation": self.validation,
             "folder": str(self.folder),
             "shards": {split: below(shards, self.experiment.dataset, split) for split in ("train", "val")},
             "local_copy": config.data.local_copy,
@@ -122,7 +121,7 @@ def plan_sweep(config: Config, *, lenient: bool = False) -> list[Planned]:
         raise InputError(
             "E_CONFIG", "no cell is left to train", remedy="widen sweep.tables, cells, variants or datasets"
         )
-    return merge(planned)
+    return reuse(merge(planned), resolve(config.storage.checkpoints))
 
 
 def plan_earlier(config: Config, planned: Sequence[Planned]) -> list[Planned]:
@@ -137,6 +136,7 @@ def plan_earlier(config: Config, planned: Sequence[Planned]) -> list[Planned]:
     found: dict[str, Planned] = {}
     for seed in itertools.count():
         entries = [_planned(config, group, seed, lenient=True) for group in groups]
+        entries = reuse(entries, resolve(config.storage.checkpoints))
         if seed > last and not any(entry.folder.is_dir() for entry in entries):
             break
         found |= {entry.identity: dataclasses.replace(entry, cells=()) for entry in entries}
@@ -180,7 +180,7 @@ def plan_training(config: Config) -> Planned:
     else:
         planned = _own_experiment(config)
     if not config.training.folder:
-        return planned
+        return reuse([planned], resolve(config.storage.checkpoints))[0]
     moved = dataclasses.replace(planned, folder=resolve(config.training.folder))
     state, step = moved.state_now()
     return dataclasses.replace(moved, state=state, step=step)
@@ -314,6 +314,17 @@ def describe(
         if not lenient:
             raise
         missing.append(f"weights of {variant}")
+    spec = variant_spec(
+        variant,
+        num_classes=protocols[0].num_classes,
+        crop_size=recipe.crop_size,
+        scale=config.sweep.scale,
+        flavour=recipe.flavour,
+        drop_path=recipe.drop_path,
+    )
+    structure = structure_record(spec)
+    code = training_code(structure_parts(structure))
+    storage = resolve(config.storage.checkpoints)
     experiment = Experiment(
         dataset=dataset,
         variant=variant,
@@ -323,38 +334,60 @@ def describe(
         recipe=recipe,
         manifest=manifest,
         weights="+".join(weights_hash(path) for path in weights),
-        code=code_hash(DECIDING_MODULES),
+        code=code.sha256,
         transform=transform_with_hash(config.data.transform),
+        tensors=loaded_hash(weights, structure, storage),
+        model=structure,
+        modules=code.modules,
     )
-    folder = resolve(config.storage.checkpoints) / experiment.identity
-    planned = Planned(experiment, cell_keys, protocols, folder, weights, "to do", 0, validation, tuple(missing))
+    planned = Planned(
+        experiment,
+        cell_keys,
+        protocols,
+        storage / experiment.identity,
+        weights,
+        "to do",
+        0,
+        validation,
+        tuple(missing),
+        code.sha256,
+        code.modules,
+    )
     if missing:
         return planned
     state, step = planned.state_now()
     return dataclasses.replace(planned, state=state, step=step)
 
 
-def manifest_hash(location: str) -> str:
-    """Returns the SHA-256 of a split's manifest; one on this machine that did not change is not read again."""
-    path = Path(location, MANIFEST_NAME)
-    stamp = path.stat().st_mtime_ns if not is_uri(location) and path.is_file() else 0
-    return _manifest_hash(location, stamp)
+def reuse(planned: Sequence[Planned], storage: Path) -> list[Planned]:
+    """Returns the experiments with what finished ones of the same spec, trained by other code, mean for them.
+
+    One that was shown to be the same takes the place of what would be trained; where that is still to be shown, the
+    state is `changed`; and what is to do says what it differs in from the nearest that is finished.
+    """
+    open_ones = [entry for entry in planned if entry.state in ("to do", "failed") and not entry.missing]
+    if not open_ones:
+        return list(planned)
+    finished = finished_experiments(storage)
+    return [_reused(entry, finished) if entry in open_ones else entry for entry in planned]
 
 
-@functools.lru_cache(maxsize=64)
-def _manifest_hash(location: str, _: int) -> str:
-    return manifest_at(location)[1]
-
-
-def weights_hash(path: Path) -> str:
-    """Returns the SHA-256 of a file of weights; one that did not change is not read again."""
-    status = path.stat()
-    return _weights_hash(path, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=64)
-def _weights_hash(path: Path, *_: int) -> str:
-    return file_sha256(path)
+def _reused(entry: Planned, finished: Sequence[Finished]) -> Planned:
+    why = ""
+    for one in (one for one in finished if one.spec == entry.experiment.spec and one.identity != entry.identity):
+        there = dataclasses.replace(entry, experiment=one.experiment, folder=one.folder)
+        state, step = there.state_now()
+        if state not in ("done", "to score"):
+            continue
+        there = dataclasses.replace(there, state=state, step=step)
+        verdict = one.verdict(entry.code)
+        if verdict.equal:
+            return there
+        changed = f"code: {words(differing_modules(one.experiment.modules, entry.modules)) or one.experiment.code[:12]}"
+        if verdict.provable and not verdict.difference:
+            return dataclasses.replace(entry, state="changed", why=f"{changed}; a replay would show", earlier=there)
+        why = why or f"{changed}; {verdict.difference or 'trained without a trace'}"
+    return dataclasses.replace(entry, why=why or difference_to_nearest(entry.experiment, finished))
 
 
 def workers_of(config: Config, entry: Planned) -> int:
@@ -363,22 +396,3 @@ def workers_of(config: Config, entry: Planned) -> int:
     if small and set(entry.cells) & set(config.sweep.two_worker_cells):
         return 2
     return config.training.workers
-
-
-def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
-    """Returns the files a variant's encoder starts from: transformer first, then the CNN; none for random weights."""
-    row = VARIANTS[variant]
-    names = [entry.timm_name for entry in (row.pretrained, row.cnn_pretrained) if entry is not None]
-    if scale == "miniature":
-        stand_ins = {proxy.stands_for: proxy.name for proxy in PROXIES}
-        names = [stand_ins[name] for name in names]
-    files = tuple(stored_file(folder, name) for name in names)
-    for path in files:
-        if not path.is_file():
-            raise InputError(
-                "E_WEIGHTS",
-                f"the pre-trained weights of {variant} are missing",
-                where=path,
-                remedy="run `python pipelines/weights.py`" + ("" if scale == "miniature" else " sweep.scale=paper"),
-            )
-    return files

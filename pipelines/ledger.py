@@ -19,6 +19,7 @@ from typing import Any
 from pipelines.command import write_json
 from setr.data.atomic import read_json
 from setr.errors import EnvironmentFailure, SetrError
+from setr.paper.code import scoring_code
 from setr.paper.protocols import Protocol
 from setr.training.checkpoint_names import latest_step
 from setr.training.events import read_events
@@ -30,18 +31,23 @@ PROOF = "proof.json"
 
 
 def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bool:
-    """Returns whether a stored score is that of the protocol on the images of a manifest (its hash; "": any)."""
-    return score.get("digest") == protocol.digest() and manifest in ("", score.get("manifest"))
+    """Returns whether a stored score is what would be found now.
+
+    It is if it was made by the code that scores here, under the protocol, on the images of a manifest (its hash; "":
+    any).
+    """
+    same = score.get("digest") == protocol.digest() and score.get("scoring") == scoring_code()
+    return same and manifest in ("", score.get("manifest"))
 
 
 def state_of(
     folder: Path, protocols: Iterable[Protocol] = (), *, identity: str = "", validation: str = ""
 ) -> tuple[str, int]:
-    """Returns (done | resumable | to do | failed, step) of an experiment's folder.
+    """Returns (done | to score | resumable | to do | failed, step) of an experiment's folder.
 
     Done means a proven checkpoint that was scored under all of `protocols`, on the images of the manifest that
-    `validation` is the hash of ("": any). Where the folder is not named by `identity` ("": any), what was scored has
-    to be that experiment.
+    `validation` is the hash of ("": any), by the code that scores here; to score, that one of these is missing. Where
+    the folder is not named by `identity` ("": any), what was scored has to be that experiment.
     """
     step = latest_step(folder)
     if (folder / SCORES).is_file():
@@ -50,8 +56,8 @@ def state_of(
             scores = stored["scores"].values()
             asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
             same = identity in ("", folder.name) or stored.get("identity", folder.name) == identity
-            if asked and same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
-                return "done", int(stored["step"])
+            if same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
+                return "done" if asked else "to score", int(stored["step"])
         except (SetrError, OSError, ValueError, KeyError, AttributeError):
             pass  # damaged: trained on from the newest checkpoint that holds
     if step > 0:

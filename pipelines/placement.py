@@ -8,7 +8,7 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,9 +50,21 @@ def lanes_of(wide: Sequence[Planned], narrow: Sequence[Planned], *, width: int, 
 
 
 def run_all(
-    config: Config, missing: Sequence[Planned], stop_file: Path, storage: Path, resources: Mapping[str, float]
+    config: Config,
+    missing: Sequence[Planned],
+    stop_file: Path,
+    storage: Path,
+    resources: Mapping[str, float],
+    *,
+    work: cluster.Work = run_experiment,
+    job_of: Callable[[Planned], cluster.Job] | None = None,
 ) -> None:
-    """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on."""
+    """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on.
+
+    `work` is done on the jobs that `job_of` makes (None: those that train).
+    """
+    job_of = job_of or (lambda entry: entry.job(config, stop_file))
+    record = record_failure if work is run_experiment else _ignore
     asked, slots = per_worker(config, resources), slots_of(config, resources)
     wide = _longest_first(entry for entry in missing if workers_of(config, entry) > 1)
     narrow = _longest_first(entry for entry in missing if workers_of(config, entry) == 1)
@@ -74,15 +86,15 @@ def run_all(
                 except queue.Empty:
                     return
                 outcome = cluster.run_on_workers(
-                    run_experiment,
-                    entry.job(config, stop_file),
+                    work,
+                    job_of(entry),
                     workers=min(workers_of(config, entry), slots),
                     resources=asked,
                     max_failures=config.sweep.max_failures,
                     storage=storage / "ray-train",
                     name=f"{entry.identity[:16]}-{int(time.time())}",
                 )
-                record_failure(entry, outcome)
+                record(entry, outcome)
         finally:
             room.grow(width)
             is_free.set()
@@ -93,15 +105,15 @@ def run_all(
     is_free.wait()
     if not stop_file.exists():
         outcomes = cluster.run_side_by_side(
-            run_experiment,
-            [entry.job(config, stop_file) for entry in narrow],
+            work,
+            [job_of(entry) for entry in narrow],
             resources=asked,
             room=room,
             max_failures=config.sweep.max_failures,
             storage=storage / f"ray-tune-{int(time.time())}",
         )
         for entry, outcome in zip(narrow, outcomes, strict=True):
-            record_failure(entry, outcome)
+            record(entry, outcome)
     for thread in threads:
         thread.join()
 
@@ -112,6 +124,10 @@ def record_failure(entry: Planned, outcome: Mapping[str, Any]) -> None:
         events = read_events(entry.folder / EVENTS)
         if not events or events[-1]["event"] != "failed":
             append_event(entry.folder / EVENTS, {"event": "failed", "step": 0, "cause": outcome.get("cause", "")})
+
+
+def _ignore(entry: Planned, outcome: Mapping[str, Any]) -> None:
+    """What is no training leaves its own record."""
 
 
 def _steps(entry: Planned) -> int:

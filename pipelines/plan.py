@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.command import resolve, resolve_location
+from pipelines.earlier import shelf
 from pipelines.hardware import gpu_count
 from pipelines.jobs import Planned, workers_of
 from pipelines.measured import measurements
@@ -26,6 +27,8 @@ from setr.planning.throughput import VALIDATION_IMAGES, Clock, Machine
 
 CPU_TFLOPS = 0.04  # of one thread, while nothing is measured
 CPU_UTILISATION = 1.0
+REPLAYED_STEPS = 10  # of a result whose code has changed: the first ones, and some behind each kept checkpoint
+REASONS = 8  # that are printed why experiments are not done
 
 
 def machine_of(config: Config) -> Machine:
@@ -82,7 +85,11 @@ class Plan:
             images=validation_images(self.config, entry.experiment.dataset),
             step=entry.step,
         )
-        return dataclasses.replace(found, seconds=0.0) if entry.state == "done" else found
+        if entry.state == "done":
+            return dataclasses.replace(found, seconds=0.0)
+        if entry.state == "changed":
+            return dataclasses.replace(found, seconds=REPLAYED_STEPS * found.step_seconds + found.evaluation_seconds / 10)
+        return found
 
     @property
     def missing(self) -> list[Planned]:
@@ -177,7 +184,25 @@ def print_plan(plan: Plan) -> None:
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
     counts = Counter(entry.state for entry in plan.planned)
     print(f"{len(plan.planned)} experiments: " + ", ".join(f"{counts[state]} {state}" for state in counts))
+    print_reasons(plan)
     print_sums(plan, price)
+
+
+def print_reasons(plan: Plan) -> None:
+    """Prints why experiments are not done although something near them is finished, each reason once."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for entry in plan.planned:
+        if entry.why:
+            groups.setdefault((entry.state, entry.why), []).append(entry.name)
+    for (state, why), names in list(groups.items())[:REASONS]:
+        who = names[0] if len(names) == 1 else f"{len(names)} experiments"
+        print(f"{who} {state}: {why}")
+    if len(groups) > REASONS:
+        print(f"and {len(groups) - REASONS} more reasons")
+    left = any(entry.state == "to do" for entry in plan.planned)
+    old = shelf(resolve(plan.config.storage.checkpoints)).first_version if left else 0
+    if old:
+        print(f"{old} results of the first version lie there: they have no trace to replay, so what they were is to do")
 
 
 def print_sums(plan: Plan, price: float) -> None:

@@ -29,6 +29,7 @@ from setr.errors import EnvironmentFailure, InputError, SetrError
 from setr.evaluation.inference import autocast, predict
 from setr.evaluation.qualitative import legend, overlay
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.variants import structure_of
 from setr.models.weights import import_checkpoint
 from setr.paper.choices import DATASETS as PAPER_DATASETS
 from setr.paper.experiment import Experiment
@@ -68,19 +69,27 @@ def open_model(path: Path, *, data: str = "", num_heads: int | None = None) -> O
     record = _experiment_record(folder)
     experiment = Experiment.from_dict(record["experiment"])
     weights = weights_to_score(folder)
-    model = build_model(
-        experiment.variant,
-        num_classes=_num_classes(weights, folder),
-        crop_size=experiment.recipe.crop_size,
-        scale=experiment.scale,
-        flavour=experiment.recipe.flavour,
-    )
+    model = _empty_model(experiment, _num_classes(weights, folder))
     model.load_state_dict(weights)
     names = _stored_classes(record) or _classes(data or experiment.dataset, model.num_classes)
     stored = record.get("job", {}).get("protocols") or []
     resized_as = experiment.dataset if experiment.scale == "paper" else ""  # a miniature sees images as they are
     rules = Protocol(**stored[0]) if stored and not data else _protocol(model, data or resized_as)
     return Opened(model.eval(), *names, rules, f"{folder} ({experiment.variant}, {experiment.dataset})")
+
+
+def _empty_model(experiment: Experiment, num_classes: int) -> Segmenter:
+    """Returns the experiment's model, whose values are still to be loaded."""
+    if experiment.model:
+        return Segmenter(structure_of(experiment.model)[0])
+    recipe = experiment.recipe  # a record of the first version names a variant
+    return build_model(
+        experiment.variant,
+        num_classes=num_classes,
+        crop_size=recipe.crop_size,
+        scale=experiment.scale,
+        flavour=recipe.flavour,
+    )
 
 
 def _experiment_record(folder: Path) -> dict[str, Any]:

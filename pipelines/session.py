@@ -37,6 +37,18 @@ def joined_cluster(config: Config, tracker: Tracker, logs: Path, storage: Path) 
 
 
 @contextlib.contextmanager
+def cluster_resources(config: Config, logs: Path, storage: Path) -> Iterator[dict[str, float]]:
+    """Yields the resources of a cluster for work that is not tracked."""
+    resources = cluster.connect(log_folder=logs)
+    try:
+        if os.environ.get("RAY_ADDRESS"):
+            check_shared(storage, cluster.on_every_node)
+        yield resources
+    finally:
+        cluster.disconnect()
+
+
+@contextlib.contextmanager
 def parent_run(
     config: Config,
     tracker: Tracker,

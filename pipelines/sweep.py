@@ -26,6 +26,7 @@ from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.plan import Plan, print_plan, print_simulation
 from pipelines.preflight import storage_bytes
 from pipelines.progress import Board, Row, SweepProgress, clock
+from pipelines.replays import replay_changed
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
@@ -57,6 +58,11 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     if arguments.simulate:
         print_simulation(plan, config.simulate)
     if plan_only:
+        return 0
+    if not arguments.no_replay:
+        planned = replay_changed(config, planned, lambda: plan_sweep(config))
+        plan = Plan(config, planned)
+    if arguments.prove:
         return 0
     missing = [entry for entry in planned if entry.state != "done"]
     storage = resolve(config.storage.checkpoints)
@@ -262,6 +268,12 @@ def print_overhead(entries: Sequence[Planned], begun: float) -> None:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plan", action="store_true", help="print what every experiment takes, and stop")
+    parser.add_argument(
+        "--prove", action="store_true", help="replay finished results whose code has changed, and train nothing"
+    )
+    parser.add_argument(
+        "--no-replay", action="store_true", help="train again what other code has trained, instead of replaying it"
+    )
     parser.add_argument(
         "--simulate",
         action="store_true",

@@ -20,7 +20,7 @@ from setr.errors import InputError, SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.reporting.column_protocols import score_name
 from setr.reporting.commands import train_command
-from setr.reporting.results import Result
+from setr.reporting.results import Result, hash_of
 from setr.reporting.statistics import read_areas
 from setr.reporting.trace import PARENT_TAG, Chain, Link
 from setr.reporting.verification import compare_images, sums_to_score, verify_bytes, verify_validation
@@ -99,12 +99,12 @@ def _train_again(result: Result) -> Link:
     words = [word for word in shlex.split(train_command(result)) if "=" in word and not word.startswith("--")]
     planned = plan_training(load_config(PROJECT / "params.yaml", words, section="training"))
     here, recorded = planned.experiment.as_dict(), dict(result.experiment)
-    differing = sorted(name for name in here.keys() | recorded.keys() if here.get(name) != recorded.get(name))
-    if not differing:
-        return Link("train again", f"gives identity {planned.identity[:12]}")
-    if differing == ["code"]:
+    if planned.experiment.spec == hash_of(recorded.get("spec", {})):
+        if planned.code in (recorded.get("code"), result.code):
+            return Link("train again", f"gives spec {planned.experiment.spec[:12]} and this code")
         # Not a broken chain: the commit is recorded, and the code has moved on since.
         return Link("train again", f"the code here is another: git checkout {result.tag('commit')[:12]} first")
+    differing = sorted(name for name in here.keys() | recorded.keys() if here.get(name) != recorded.get(name))
     return Link("train again", "", f"the command gives another experiment: {', '.join(differing)} differ")
 
 
@@ -144,9 +144,8 @@ def _evaluate(config: Config, result: Result, protocol: str, images: int) -> tup
     if subject.threads and device == "cpu":
         torch.set_num_threads(subject.threads)
     precision = str(result.of("recipe", {}).get("precision", "float32"))
-    # One of many workers' shares: every n-th block of images, in the blocks of the whole evaluation.
-    shares = max(1, len(shards) // images) if images else 1
-    found = evaluate(subject.model, shards, rules, device=device, world_size=shares, precision=precision)
+    every = max(1, len(shards) // images) if images else 1
+    found = evaluate(subject.model, shards, rules, device=device, every=every, precision=precision)
     return found, len(shards)
 
 

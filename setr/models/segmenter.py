@@ -3,6 +3,10 @@
 `build_segmenter` builds any SegmenterSpec: a checkpoint of another size or an export is a spec too (`model.spec`).
 """
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +16,7 @@ from setr.models.decoders import MLAHead, MLANeck, UpHead, initialise_head
 from setr.models.encoder import TappedVisionTransformer, initialise_encoder
 from setr.models.flavours import flavour_rules
 from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
-from setr.models.specification import EncoderSize, FCNHeadSpec, FPNSpec, MLASpec, ResNetSpec, SegmenterSpec, UpHeadSpec
+from setr.models.specification import EncoderSize, SegmenterSpec
 from setr.models.variants import variant_spec
 
 
@@ -28,23 +32,12 @@ class Segmenter(nn.Module):
         self.spec = spec
         self.num_classes = spec.num_classes
         self.align_corners = spec.align_corners
-        self.encoder = _encoder(spec)
-        self.neck: nn.Module | None = None
-        self.decode_head: nn.Module
-        match spec.decoder:
-            case UpHeadSpec():
-                self.decode_head = UpHead(spec.decoder, spec.num_classes)
-            case MLASpec():
-                self.neck = MLANeck(spec.decoder)
-                self.decode_head = MLAHead(spec.decoder, spec.num_classes)
-            case FCNHeadSpec():
-                self.decode_head = FCNHead(spec.decoder, spec.num_classes)
-            case FPNSpec():
-                self.neck = FPNNeck(spec.decoder)
-                self.decode_head = SemanticFPNHead(spec.decoder, spec.num_classes)
+        parts = DECODERS[type(spec.decoder).__name__]
+        self.encoder = ENCODERS[type(spec.encoder).__name__].build(spec)
+        self.neck: nn.Module | None = parts.neck(spec.decoder) if parts.neck else None
+        self.decode_head: nn.Module = parts.head(spec.decoder, spec.num_classes)
         self.auxiliary_heads = nn.ModuleList(
-            UpHead(head, spec.num_classes) if isinstance(head, UpHeadSpec) else FCNHead(head, spec.num_classes)
-            for head in spec.auxiliary
+            DECODERS[type(head).__name__].head(head, spec.num_classes) for head in spec.auxiliary
         )
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
@@ -114,29 +107,82 @@ def build_model(
 
 def build_segmenter(spec: SegmenterSpec) -> Segmenter:
     """Return the model of `spec`, initialised at random as its flavour does (PyTorch's generator)."""
-    model = Segmenter(spec)
-    # The baselines are mmsegmentation's own, in the authors' repository too.
-    is_setr = isinstance(model.encoder, TappedVisionTransformer)
-    style = flavour_rules(spec.flavour).initialisation if is_setr else "mmseg"
-    if isinstance(model.encoder, TappedVisionTransformer):
-        initialise_encoder(model.encoder, style)
+    return initialised(Segmenter(spec), flavour_rules(spec.flavour).initialisation)
+
+
+def seeded_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Segmenter:
+    """Return the model of `spec` as a training with that seed begins with it, before any weights are loaded.
+
+    Sets PyTorch's generator. `initialisation` is authors | mmseg.
+    """
+    torch.manual_seed(seed)
+    return initialised(Segmenter(spec), initialisation)
+
+
+def initialised(model: Segmenter, style: str) -> Segmenter:
+    """Return the model filled with random values, by the style of its flavour: authors | mmseg."""
+    parts, encoder = DECODERS[type(model.spec.decoder).__name__], ENCODERS[type(model.spec.encoder).__name__]
+    style = encoder.style or style
+    encoder.initialise(model.encoder, style)
     for part in (model.decode_head, *model.auxiliary_heads):
         initialise_head(part, style)
-    if isinstance(model.neck, MLANeck):
+    if model.neck is not None and parts.initialises_neck:
         initialise_head(model.neck, style)
     return model
 
 
-def _encoder(spec: SegmenterSpec) -> nn.Module:
-    if isinstance(spec.encoder, ResNetSpec):
-        return ResNetEncoder(spec.encoder)
+@dataclass(frozen=True)
+class DecoderParts:
+    """What a decoder's record stands for: its head, and a neck in front of it and of the auxiliary heads."""
+
+    head: Callable[[Any, int], nn.Module]  # called with the record and the number of classes
+    neck: Callable[[Any], nn.Module] | None = None
+    keeps_class_token: bool = True  # through the encoder's layers
+    initialises_neck: bool = False
+
+
+@dataclass(frozen=True)
+class EncoderParts:
+    """What an encoder's record stands for."""
+
+    build: Callable[[SegmenterSpec], nn.Module]
+    initialise: Callable[[Any, str], None]
+    style: str = ""  # of the whole model's random values, whatever its flavour
+
+
+def _transformer(spec: SegmenterSpec) -> nn.Module:
+    assert isinstance(spec.encoder, EncoderSize)
     encoder = TappedVisionTransformer(
         spec.encoder,
         spec.image_size,
-        keep_class_token=not isinstance(spec.decoder, MLASpec),
+        keep_class_token=DECODERS[type(spec.decoder).__name__].keeps_class_token,
         last_tap=max(spec.main_taps + spec.auxiliary_taps),
         drop_path=spec.drop_path,
     )
     if spec.cnn is not None:
-        encoder.patch_embed = HybridPatchEmbed(spec.cnn, spec.encoder.embed_dim)
+        encoder.patch_embed = STEMS[type(spec.cnn).__name__](spec.cnn, spec.encoder.embed_dim)
     return encoder
+
+
+def _resnet(spec: SegmenterSpec) -> nn.Module:
+    return ResNetEncoder(spec.encoder)  # type: ignore[arg-type]  # ENCODERS gives it nothing else
+
+
+def _keep(encoder: nn.Module, style: str) -> None:
+    """Leaves PyTorch's and timm's own random values."""
+
+
+# By the name of the record in a SegmenterSpec. An experiment's code hash takes the entries that its model is made of
+# (setr.paper.code), so what another decoder computes does not count.
+DECODERS: dict[str, DecoderParts] = {
+    "UpHeadSpec": DecoderParts(UpHead),
+    "MLASpec": DecoderParts(MLAHead, MLANeck, keeps_class_token=False, initialises_neck=True),
+    "FCNHeadSpec": DecoderParts(FCNHead),
+    "FPNSpec": DecoderParts(SemanticFPNHead, FPNNeck),
+}
+ENCODERS: dict[str, EncoderParts] = {
+    "EncoderSize": EncoderParts(_transformer, initialise_encoder),
+    # The baselines are mmsegmentation's own, in the authors' repository too.
+    "ResNetSpec": EncoderParts(_resnet, _keep, style="mmseg"),
+}
+STEMS: dict[str, Callable[[Any, int], nn.Module]] = {"ResNetSpec": HybridPatchEmbed}  # in the patch projection's place

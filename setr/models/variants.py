@@ -1,11 +1,13 @@
 """The rows of the paper's tables by name: Table 1's encoders (ENCODERS), the models (VARIANTS), and their specs."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from setr.errors import InputError
 from setr.models.flavours import flavour_rules
 from setr.models.layout import MAIN_LAYERS, R50, baseline_spec, resnet, setr_heads, taps_of
-from setr.models.specification import EncoderSize, SegmenterSpec
+from setr.models.specification import EncoderSize, SegmenterSpec, spec_from_json, spec_to_json
 from setr.paper.choices import FLAVOURS, require_choice
 
 SCALES = ("paper", "miniature")
@@ -124,3 +126,31 @@ def variant_spec(
         flavour=flavour,
         drop_path=drop_path,
     )
+
+
+def structure_record(spec: SegmenterSpec) -> dict[str, Any]:
+    """Returns a model's structure as an experiment keeps it: JSON values, with the style of its random start."""
+    return {**spec_to_json(spec), "initialisation": flavour_rules(spec.flavour).initialisation}
+
+
+def structure_of(record: Mapping[str, Any]) -> tuple[SegmenterSpec, str]:
+    """Returns spec and style of the random start from what `structure_record` returned.
+
+    Raises InputError for a record that is none.
+    """
+    try:
+        spec = spec_from_json({name: value for name, value in record.items() if name != "initialisation"})
+        if isinstance(spec, SegmenterSpec):
+            return spec, str(record["initialisation"])
+    except (TypeError, KeyError, ValueError):
+        pass
+    raise InputError("E_EXPERIMENT", "the model's structure cannot be read", found=sorted(record))
+
+
+def structure_parts(record: Mapping[str, Any]) -> frozenset[str]:
+    """Returns the kinds of records that a structure is made of: what its code hash takes of the tables of parts."""
+    kinds = {str(record["type"])} if "type" in record else set()
+    for value in record.values():
+        for entry in value if isinstance(value, list) else [value]:
+            kinds |= structure_parts(entry) if isinstance(entry, Mapping) else set()
+    return frozenset(kinds)

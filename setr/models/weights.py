@@ -26,6 +26,7 @@ from setr.models.receipt import Receipt, TensorEntry, joined
 from setr.models.segmenter import Segmenter, build_segmenter
 from setr.models.specification import EncoderSize, SegmenterSpec, spec_from_json, spec_to_json
 from setr.models.stored_settings import settings_in
+from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import variant_spec
 from setr.models.weight_files import file_sha256, is_file_name
 
@@ -112,13 +113,38 @@ def load_pretrained(model: Segmenter, *sources: str | Path, interpolation: str |
     authors; bicubic; None: not at all), always without antialias. The file's final norm and classifier are unused:
     every head has its own norm. Raises InputError where depth or width differ or a tensor of the encoder is missing.
     """
+    values, receipt = published_values(model, *sources, interpolation=interpolation)
+    model.load_state_dict(values, strict=False)
+    return receipt
+
+
+def loaded_sha256(spec: SegmenterSpec, *sources: str | Path) -> str:
+    """Returns the hash (setr.models.tensor_hash) of the tensors with which the files start a model of `spec`."""
+    with torch.device("meta"):
+        model = Segmenter(spec)
+    return tensors_sha256(published_values(model, *sources)[0])
+
+
+def published_values(
+    model: Segmenter, *sources: str | Path, interpolation: str | None = "bilinear"
+) -> tuple[dict[str, Tensor], Receipt]:
+    """Returns what load_pretrained puts into the model: {parameter: value}, and the receipt.
+
+    Of the model the structure counts alone: it may be on the meta device.
+    """
     if interpolation is not None and interpolation not in INTERPOLATIONS:
         raise InputError("E_INTERPOLATION", "no such interpolation", found=interpolation, expected=INTERPOLATIONS)
     assert sources, "name a file or one of timm's weights"
-    return joined([_load_one(model, source, interpolation) for source in sources])
+    values: dict[str, Tensor] = {}
+    receipts: list[Receipt] = []
+    for source in sources:
+        found, receipt = _values_of(model, source, interpolation)
+        values |= found
+        receipts.append(receipt)
+    return values, joined(receipts)
 
 
-def _load_one(model: Segmenter, source: str | Path, interpolation: str | None) -> Receipt:
+def _values_of(model: Segmenter, source: str | Path, interpolation: str | None) -> tuple[dict[str, Tensor], Receipt]:
     file = read_checkpoint(source if is_file_name(source) else fetch_pretrained(str(source)))
     key_map = map_keys(file.tensors)
     if key_map is None:
@@ -139,13 +165,12 @@ def _load_one(model: Segmenter, source: str | Path, interpolation: str | None) -
     plan = Placement(keys, grid=_grid(model.spec), interpolation=interpolation)
     values, entries = place(expected, file.tensors, plan, where=file.path)
     require_encoder(entries, file.path)
-    model.load_state_dict(values, strict=False)
     if model.spec.cnn is not None and holds == "transformer":
         detail = "Hybrid's projection from the CNN: no published weights, initialised at random"
         projection = {name: value for name, value in model.state_dict().items() if name.startswith(PROJECTION)}
         entries += [TensorEntry("missing", name, "", tuple(value.shape), detail) for name, value in projection.items()]
     settings = {"interpolation": interpolation, "part": holds}
-    return _receipt(str(source), file, key_map, entries, settings, model.spec)
+    return values, _receipt(str(source), file, key_map, entries, settings, model.spec)
 
 
 def _receipt(

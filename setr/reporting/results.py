@@ -1,6 +1,5 @@
 """Results: what is known about one experiment, as plain records that need no tracking server to be read."""
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from setr.errors import InputError
-from setr.paper.experiment import Experiment, canonical_json
+from setr.paper.experiment import Experiment, identity_of, sha256_of
 from setr.training.events import curves as curves_of
 from setr.training.events import read_events
 
@@ -50,6 +49,7 @@ class Result:
     failure: str = ""  # the cause, if the training was given up
     class_names: tuple[str, ...] = ()
     per_image: Mapping[str, Path] = field(default_factory=dict)  # protocol -> .npz: keys (N,), areas (N,3,K), matrix
+    proof: Mapping[str, Any] = field(default_factory=dict)  # the newest code under which a replay found it the same
 
     @property
     def short(self) -> str:
@@ -68,6 +68,11 @@ class Result:
         """Returns one score in percent, None if it is missing or not a finite number."""
         value = self.scores.get(protocol, {}).get(metric)
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+    @property
+    def code(self) -> str:
+        """Returns the hash of the newest code that this is known to be a result of: it trained it, or was replayed."""
+        return str(self.proof.get("code") or self.of("code"))
 
     @property
     def last_step(self) -> int:
@@ -166,7 +171,7 @@ def usable(results: Iterable[Result]) -> tuple[list[Result], list[Note]]:
         words = [result.of(name, None) for name in ("dataset", "variant", "schedule", "scale")]
         if not all(isinstance(word, str) for word in words) or not isinstance(result.of("recipe"), Mapping):
             notes.append(Note(subject, "left out: no experiment of this project"))
-        elif hash_of(result.experiment) != result.identity:
+        elif identity_of(result.experiment) != result.identity:
             notes.append(Note(subject, f"left out: identity {result.short} is not the hash of its configuration"))
         else:
             groups.setdefault(result.identity, []).append(result)
@@ -181,10 +186,10 @@ def usable(results: Iterable[Result]) -> tuple[list[Result], list[Note]]:
     return sorted(chosen, key=_order), notes
 
 
-def hash_of(experiment: Mapping[str, Any]) -> str:
-    """Returns the SHA-256, in hex, of an experiment's record: what its identity has to be; "" if it is no JSON."""
+def hash_of(record: Mapping[str, Any]) -> str:
+    """Returns the SHA-256, in hex, of a record's canonical JSON; "" if it is no JSON."""
     try:
-        return hashlib.sha256(canonical_json(experiment).encode()).hexdigest()
+        return sha256_of(record)
     except (TypeError, ValueError):
         return ""
 

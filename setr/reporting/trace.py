@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from setr.paper.cells import Cell, find_cell
-from setr.paper.experiment import canonical_json
+from setr.paper.experiment import canonical_json, identity_of
 from setr.reporting.column_protocols import score_name
 from setr.reporting.commands import score_command, train_command
 from setr.reporting.layouts import number, ours
@@ -70,6 +70,7 @@ def links(cell: Cell | None, result: Result) -> tuple[Link, ...]:
         _run_link(result),
         *_code_links(result),
         _configuration_link(result),
+        *_spec_link(result),
         _needed("data manifest", str(result.of("manifest")), "no hash of the training data was recorded"),
         _weights_link(result),
         *_checkpoint_links(result),
@@ -89,7 +90,7 @@ def _score_links(cell: Cell | None, result: Result) -> list[Link]:
         missing = "" if values else f"no finite score under protocol {name}" if name else "not scored"
         found.append(Link(f"score {name}".strip(), values, missing))
         if values:
-            found += [_protocol_link(name, result), _scored_link(name, result)]
+            found += [_protocol_link(name, result), *_scored_links(name, result)]
     return found
 
 
@@ -101,9 +102,12 @@ def _protocol_link(name: str, result: Result) -> Link:
     return Link(f"protocol {name}", f"{digest[:12]} {canonical_json(record)}", broken)
 
 
-def _scored_link(name: str, result: Result) -> Link:
-    manifest = str(result.scores[name].get("manifest", ""))
-    return _needed(f"scored on {name}", manifest, "no hash of the images that it was scored on was recorded")
+def _scored_links(name: str, result: Result) -> list[Link]:
+    manifest, code = (str(result.scores[name].get(key, "")) for key in ("manifest", "scoring"))
+    return [
+        _needed(f"scored on {name}", manifest, "no hash of the images that it was scored on was recorded"),
+        _needed("scoring code", code, "the hash of the code that scored it was not recorded"),
+    ]
 
 
 def _run_link(result: Result) -> Link:
@@ -125,14 +129,30 @@ def _code_links(result: Result) -> list[Link]:
     else:
         found.append(Link("diff", "", "whether the code was changed after the commit was not recorded"))
     code = str(result.of("code"))
-    return [*found, _needed("code hash", code, "the hash of the code that trained it was not recorded")]
+    found.append(_needed("code hash", code, "the hash of the code that trained it was not recorded"))
+    return [*found, *_proof_links(result)]
+
+
+def _proof_links(result: Result) -> list[Link]:
+    """Returns how the result is known to be that of newer code, if it was trained by older."""
+    if not result.proof:
+        return []
+    text = "{code}: replayed {when} on {host}, {how}".format_map({"when": "", "host": "", "how": "", **result.proof})
+    return [Link("same under code", text)]
 
 
 def _configuration_link(result: Result) -> Link:
-    found = hash_of(result.experiment)
+    found = identity_of(result.experiment)
     broken = "" if found == result.identity else f"identity {result.short} is not the hash of the configuration"
     words = " ".join(f"{name}={result.of(name)}" for name in ("dataset", "variant", "schedule", "scale", "seed"))
     return Link("configuration", f"{words}, identity {result.identity}", broken)
+
+
+def _spec_link(result: Result) -> list[Link]:
+    record = result.of("spec", None)
+    if not isinstance(record, Mapping):
+        return []  # a record of the first version
+    return [Link("spec", f"{hash_of(record)} {canonical_json(record)}")]
 
 
 def _weights_link(result: Result) -> Link:

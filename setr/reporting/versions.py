@@ -1,6 +1,6 @@
 """Which results may stand in one column and be averaged: one code version, one data set, one manifest, one setting."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from setr.paper.experiment import canonical_json
 from setr.paper.protocols import Protocol
 from setr.reporting.results import Result
 
-_VERSION = ("code version", "data set", "data manifest", "flavour")
+_VERSION = ("data set", "data manifest", "flavour")
 _SETTINGS = ("iterations", "batch size", "crop size")
 
 
@@ -17,6 +17,7 @@ class MainVersion:
     """What most results of a column share."""
 
     version: tuple[str, ...]  # values of _VERSION
+    code: Mapping[str, str]  # definition -> hash; two models run through different code, but for what they share
     settings: Mapping[str, tuple[str, ...]]  # schedule -> values of _SETTINGS; compared in miniature only
 
 
@@ -31,7 +32,7 @@ def main_version(results: Sequence[Result]) -> MainVersion | None:
         same = [one for one in results if one.of("schedule") == schedule]
         of_version = [one for one in same if _version(one) == version] or same
         settings[schedule] = _most((_settings(one), one.started) for one in of_version)
-    return MainVersion(version, settings)
+    return MainVersion(version, _main_code(results), settings)
 
 
 def choose(candidates: Sequence[Result], main: MainVersion, score: str) -> tuple[list[Result], list[str]]:
@@ -43,7 +44,7 @@ def choose(candidates: Sequence[Result], main: MainVersion, score: str) -> tuple
     for one in candidates:
         recipe = canonical_json(one.of("recipe", {}))
         model = (one.of("variant"), one.of("schedule"), one.of("weights"))
-        groups.setdefault((_version(one), recipe, model, protocol_digest(one, score)), []).append(one)
+        groups.setdefault((one.code, _version(one), recipe, model, protocol_digest(one, score)), []).append(one)
     order = sorted(groups.values(), key=lambda group: _rank(group, main), reverse=True)
     chosen = sorted(order[0], key=lambda one: (str(one.of("seed")).zfill(9), one.identity))
     remarks = []
@@ -76,13 +77,39 @@ def _differences(result: Result, main: MainVersion) -> list[str]:
     expected = main.settings.get(str(result.of("schedule")))
     if result.of("scale") != "paper" and expected is not None:
         pairs += zip(_SETTINGS, _settings(result), expected, strict=True)
-    return [
+    found = [
         f"{what} {mine[:12] or 'none'} instead of {most[:12] or 'none'}" for what, mine, most in pairs if mine != most
     ]
+    return [*_other_code(result, main), *found]
+
+
+def _other_code(result: Result, main: MainVersion) -> list[str]:
+    own = _code(result)
+    other = sorted(name for name, value in own.items() if main.code.get(name, value) != value)
+    if not other:
+        return []
+    where = f" ({', '.join(other[:3])})" if other[0] else ""
+    return [f"code version {result.code[:12] or 'none'}{where}"]
+
+
+def _code(result: Result) -> dict[str, str]:
+    """Returns {definition: hash} of the code that the result stands for; {"": its hash} where no more is known."""
+    modules = result.proof.get("modules") or result.of("modules", {})
+    found = {f"{file}: {name}": str(value) for file, part in modules.items() for name, value in part.items()}
+    return found or {"": result.code}
+
+
+def _main_code(results: Sequence[Result]) -> dict[str, str]:
+    """Returns the hash that most results have for each definition, the latest breaking a tie."""
+    items: dict[str, list[tuple[tuple[str, ...], float]]] = defaultdict(list)
+    for one in results:
+        for name, value in _code(one).items():
+            items[name].append(((value,), one.started))
+    return {name: _most(found)[0] for name, found in items.items()}
 
 
 def _version(result: Result) -> tuple[str, ...]:
-    names = (result.of("code"), result.of("dataset"), result.of("manifest"), result.of("recipe", {}).get("flavour", ""))
+    names = (result.of("dataset"), result.of("manifest"), result.of("recipe", {}).get("flavour", ""))
     return tuple(str(name) for name in names)
 
 

@@ -4,11 +4,12 @@ None of it belongs to an experiment's identity; the `start` event says what was 
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from setr.models.encoder import TappedVisionTransformer, run_block
+from setr.models.encoder import run_block
 from setr.training.settings import Execution
 
 
@@ -19,10 +20,10 @@ def prepare_model(model: nn.Module, execution: Execution) -> None:
     """
     torch.backends.cudnn.allow_tf32 = False
     for part in model.children():
-        if execution.channels_last and not isinstance(part, TappedVisionTransformer):
+        if execution.channels_last and not _has_layers(part):
             part.to(memory_format=torch.channels_last)
-    encoder = getattr(model, "encoder", None)
-    if isinstance(encoder, TappedVisionTransformer):
+    encoder: Any = getattr(model, "encoder", None)
+    if _has_layers(encoder):
         encoder.set_grad_checkpointing(execution.activation_checkpointing)
         if execution.compile:
             encoder.run_training_block = _compiled(len(encoder.blocks))
@@ -30,10 +31,15 @@ def prepare_model(model: nn.Module, execution: Execution) -> None:
 
 def release_model(model: nn.Module) -> None:
     """Takes back what only a training needs: a trained model runs its layers as they are."""
-    encoder = getattr(model, "encoder", None)
-    if isinstance(encoder, TappedVisionTransformer):
+    encoder: Any = getattr(model, "encoder", None)
+    if _has_layers(encoder):
         encoder.set_grad_checkpointing(False)
         encoder.run_training_block = run_block
+
+
+def _has_layers(part: object) -> bool:
+    """Returns whether a part of a model is a transformer, whose layers can be recomputed and compiled one by one."""
+    return hasattr(part, "run_training_block")
 
 
 def _compiled(layers: int) -> Callable[[nn.Module, Tensor], Tensor]:

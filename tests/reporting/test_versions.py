@@ -18,10 +18,10 @@ def test_most_results_decide_and_the_latest_breaks_a_tie(result_of: Make) -> Non
     two = result_of(PUP, experiment={"code": "two"}, started=5e9)
     main = main_version([one, two])
     assert main is not None
-    assert main.version[0] == two.of("code")
+    assert main.code == {"": two.of("code")}
     main = main_version([one, result_of(PUP, seed=1), two])
     assert main is not None
-    assert main.version[0] == one.of("code")
+    assert main.code == {"": one.of("code")}
 
 
 def test_only_seeds_are_averaged(result_of: Make) -> None:

@@ -1,0 +1,75 @@
+"""Whether a worker has what its job says: code, data, and an experiment that is what its identity stands for.
+
+A job travels to other processes and machines, and time passes: what is opened there may no longer be what was planned.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from setr.training.equivalences import verdict_on
+
+from pipelines.earlier import words
+from setr.data.shards import Shards
+from setr.errors import InputError
+from setr.models.variants import structure_parts
+from setr.paper.code import differing_modules, training_code
+from setr.paper.experiment import Experiment
+
+
+def require_own_code(job: Mapping[str, Any]) -> Experiment:
+    """Returns the job's experiment; its identity, and the code that would run here, are those that were planned.
+
+    Raises InputError: E_IDENTITY for a record that gives another identity, E_CODE for other code.
+    """
+    experiment = Experiment.from_dict(job["experiment"])
+    if experiment.identity != job["identity"]:
+        raise InputError(
+            "E_IDENTITY",
+            "the job's experiment is not the one that was planned",
+            where=f"{experiment.variant} {experiment.schedule}",
+            found=experiment.identity[:12],
+            expected=str(job["identity"])[:12],
+            remedy="plan again",
+        )
+    here = training_code(structure_parts(experiment.model))
+    if here.sha256 != job["code"]:
+        changed = differing_modules(job["modules"], here.modules)
+        raise InputError(
+            "E_CODE",
+            "this process has other code than the one that planned the job",
+            where=words(changed) or "definitions",
+            found=here.sha256[:12],
+            expected=str(job["code"])[:12],
+            remedy="run the same command again: it begins with the code as it is now",
+        )
+    if experiment.code != job["code"] and not _shown_equal(experiment, job):
+        raise InputError(
+            "E_CODE",
+            "the result was trained by other code, and nothing shows that this code computes the same",
+            where=job["folder"],
+            found=experiment.code[:12],
+            expected=str(job["code"])[:12],
+            remedy="run the same command again: it replays first",
+        )
+    return experiment
+
+
+def require_same_data(job: Mapping[str, Any], experiment: Experiment, shards: Mapping[str, Shards]) -> None:
+    """Raises InputError (E_DATA_CHANGED) unless the opened data are those that were planned with."""
+    planned = {"train": experiment.manifest, "val": job["validation"]}
+    for split, expected in planned.items():
+        found = shards[split].manifest_hash
+        if found != expected:
+            raise InputError(
+                "E_DATA_CHANGED",
+                f"the {split} data are not those that this experiment was planned with",
+                where=job["shards"][split],
+                found=f"manifest {found[:12]}",
+                expected=str(expected)[:12] or "none",
+                remedy="bring the data back, or plan again with what is there",
+            )
+
+
+def _shown_equal(experiment: Experiment, job: Mapping[str, Any]) -> bool:
+    return verdict_on(Path(job["folder"]), trained=experiment.code, code=str(job["code"])).equal
