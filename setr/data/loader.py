@@ -10,7 +10,7 @@ import contextlib
 import functools
 import itertools
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -39,6 +39,17 @@ class Batch:
     labels: torch.Tensor  # uint8 (b, H, W), train ids and ignore_index
     damaged: np.ndarray | None = None  # int64 (b,), the record whose place a sample took; -1: its own
     distortion: BatchDistortion | None = None  # left to do on the device, with `distort_batch`
+    choice: "Choice | None" = None  # what was chosen for it before a record was read
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """What one rank's part of a step is made of; where a record is damaged, another one stands in later."""
+
+    order: np.ndarray  # int64 (B,), the samples of the global batch
+    samples: np.ndarray  # int64 (b,), this rank's slice of it
+    repeats: tuple[int, ...]  # by sample: how often it came before in the global batch
+    draws: tuple[Draw, ...]  # by sample
 
 
 def sample_order(*, seed: int, step: int, batch_size: int, size: int) -> np.ndarray:
@@ -127,6 +138,29 @@ class Loader:
             return self._inline(steps)
         return self._in_processes(steps) if self.transform else self._threaded(steps)
 
+    def choose(self, step: int) -> Choice:
+        """Returns which samples this rank takes at a step, and what is drawn for each; no record is read."""
+        order = sample_order(seed=self.seed, step=step, batch_size=self.batch_size, size=len(self.shards))
+        count = self.batch_size // self.world_size
+        first = self.rank * count
+        samples = order[first : first + count]
+        seen = Counter(order[:first].tolist())
+        repeats, draws = [], []
+        for sample in samples.tolist():  # a sample that comes twice in one batch is augmented in two ways
+            repeats.append(seen[sample])
+            draws.append(self.draw(sample, step, seen[sample]))
+            seen[sample] += 1
+        return Choice(order, samples, tuple(repeats), tuple(draws))
+
+    def draw(self, sample: int, step: int, repeat: int) -> Draw:
+        """Returns the random choices for a sample at a step."""
+        return draw(self.augmentation, seed=self.seed, sample=sample, step=step, repeat=repeat)
+
+    def batches_of(self, steps: Sequence[int]) -> Iterator[Batch]:
+        """Returns an iterator over the batches of any steps, loaded when asked for, in this process and thread."""
+        cv2.setNumThreads(1)
+        return self._inline(steps)
+
     @property
     def batch_bytes(self) -> int:
         """Returns the size of this rank's part of a batch: images and labels."""
@@ -137,7 +171,7 @@ class Loader:
         """Returns buffers for one batch on memory of `batch_bytes` that somebody else owns."""
         return _Buffers(self, memory)
 
-    def _inline(self, steps: range) -> Iterator[Batch]:
+    def _inline(self, steps: Sequence[int]) -> Iterator[Batch]:
         ring = itertools.cycle(_Buffers(self) for _ in range(2))
         for step, buffers in zip(steps, ring, strict=False):
             buffers.release()
@@ -200,17 +234,11 @@ class _Buffers:
 
     def begin(self, step: int) -> None:
         """Look up this rank's samples of a step."""
-        loader = self._loader
-        order = sample_order(seed=loader.seed, step=step, batch_size=loader.batch_size, size=len(loader.shards))
-        first = loader.rank * len(self._keys)
         self._step = step
-        self._samples = order[first : first + len(self._keys)]
+        self._choice = self._loader.choose(step)
+        self._samples = self._choice.samples.copy()
+        self._repeats = list(self._choice.repeats)
         self._damaged[:] = -1
-        seen = Counter(order[:first].tolist())
-        self._repeats = []
-        for sample in self._samples.tolist():  # a sample that comes twice in one batch is augmented in two ways
-            self._repeats.append(seen[sample])
-            seen[sample] += 1
 
     def fill(self, first: int, stride: int) -> Part:
         """Write the samples first, first + stride, ... of the batch."""
@@ -223,13 +251,9 @@ class _Buffers:
                 record = self._record(slot)
                 sample = int(self._samples[slot])
                 self._keys[slot] = record.key
-                chosen = draw(
-                    loader.augmentation,
-                    seed=loader.seed,
-                    sample=sample,
-                    step=self._step,
-                    repeat=self._repeats[slot],
-                )
+                chosen = self._choice.draws[slot]
+                if self._damaged[slot] >= 0:
+                    chosen = loader.draw(sample, self._step, self._repeats[slot])
                 if loader.distort_later:
                     self._leave_distortion(slot, record, chosen)
                     chosen = replace(chosen, distortion=Distortion())
@@ -309,6 +333,7 @@ class _Buffers:
             distortion=BatchDistortion(tuple(self._steps), tuple(self._extents))
             if self._loader.distort_later
             else None,
+            choice=self._choice,
         )
 
     def release(self) -> None:

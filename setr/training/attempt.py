@@ -3,6 +3,7 @@
     <folder>/identity.json      what this folder trains (setr.training.resume)
     <folder>/step-00000400/     checkpoints (setr.training.checkpoint)
     <folder>/evaluations.json   the scores by step
+    <folder>/trace.bin          what each step found (setr.training.trace)
 
 Events go to `context.report` on every rank, in the same order.
 """
@@ -13,7 +14,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,24 +24,20 @@ import torch
 from torch import nn
 
 from setr.data.atomic import read_json
-from setr.data.loader import Batch, Loader
+from setr.data.loader import Batch
 from setr.data.shards import Shards
-from setr.data.transforms import Augmentation
 from setr.errors import InputError, IntegrityError
 from setr.paper.experiment import Experiment
 from setr.training import checkpoint
-from setr.training.batch_norm import share_statistics, slow_momentum
 from setr.training.checkpoint import CheckpointInfo
+from setr.training.computation import Computation
 from setr.training.context import Context, Event
-from setr.training.ema import MovingAverage
-from setr.training.execution import prepare_model, release_model
-from setr.training.gradients import GradientSum
 from setr.training.lease import exclusive
-from setr.training.loss import class_weights
-from setr.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
-from setr.training.resume import Found, find_checkpoint, load_model
+from setr.training.resume import Found, find_checkpoint, require_same_tensors
 from setr.training.settings import Settings
-from setr.training.step import StepResult, TrainingModule, seed_step, train_step
+from setr.training.step import StepResult
+from setr.training.trace import NAME as TRACE
+from setr.training.trace_writer import TraceWriter
 from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, watched
 
 EVALUATIONS = "evaluations.json"
@@ -57,6 +54,7 @@ class Outcome:
     checkpoint: CheckpointInfo
     seconds: dict[str, float]  # this attempt's, by section: setup, data, step, checkpoint, evaluation
     quarantined: tuple[int, ...] = ()  # damaged records for which others stood in
+    trace: str = ""  # SHA-256 of the finished trace; "": there is none
 
 
 class Attempt:
@@ -86,6 +84,7 @@ class Attempt:
         self.evaluations: dict[int, dict[str, Any]] = {}
         self.unlabelled = 0  # batches without a label so far
         self.quarantined: set[int] = set()  # damaged records met so far, on any rank
+        self.trace: TraceWriter | None = None  # on rank 0 alone
         self._exit = ExitStack()
         self._logged = (0, 0.0)  # step and working seconds at the last log
 
@@ -113,98 +112,50 @@ class Attempt:
 
     def resume(self) -> int:
         """Builds the training and returns the finished steps it goes on from: the newest sound checkpoint's, or 0."""
-        manifest, device = self.shards.manifest, self.context.device
-        classes = getattr(self.model, "num_classes", len(manifest.classes))
-        if classes != len(manifest.classes):
-            raise InputError(
-                "E_CLASS_COUNT", "model and data set differ in classes", found=classes, expected=len(manifest.classes)
-            )
-        self.model = share_statistics(self.model.to(device), world_size=self.context.world_size, device=device)
-        execution = self.settings.execution.on_device(device, steps=self.recipe.iterations)
-        prepare_model(self.model, execution)
-        self.model.train()
-        weights = class_weights(self.recipe.class_weights, manifest.class_histogram)
-        self.optimizer = build_optimizer(self.model, self.recipe, kernel=execution.optimizer_kernel)
-        self.average = MovingAverage(self.model, self.recipe.ema_decay) if self.recipe.ema_decay else None
-        step = self._restore()
-        self.training = TrainingModule(
-            self.model,
-            self.recipe,
-            ignore_index=manifest.ignore_index,
-            class_weights=None if weights is None else weights.to(device),
+        classes, expected = getattr(self.model, "num_classes", None), len(self.shards.manifest.classes)
+        if classes not in (None, expected):
+            raise InputError("E_CLASS_COUNT", "model and data set differ in classes", found=classes, expected=expected)
+        self.computation = Computation(
+            self.experiment, model=self.model, shards=self.shards, context=self.context, settings=self.settings
         )
-        self.gradients = GradientSum(self.model.parameters()) if self.context.world_size > 1 else None
+        step = self._restore()
+        computation = self.computation
         self.first_step = step
-        share = self.recipe.batch_size // self.context.world_size
-        forward = min(self.settings.micro_batch or share, share)
-        slow_momentum(self.model, passes=-(-share // forward))
         self.report(
             "start",
             step,
             identity=self.experiment.identity,
             resumed_from=self.saved.path.name if self.saved else None,
             world_size=self.context.world_size,
-            device=device,
+            device=self.context.device,
             environment=self.environment,
-            execution=asdict(execution),
+            execution=asdict(computation.execution),
             host=socket.gethostname(),
             process=os.getpid(),
             # Statistics of the whole global batch, unless gradients are accumulated: then of what goes through at once.
-            batch_norm={"images": forward * self.context.world_size, "global_batch": self.recipe.batch_size},
+            batch_norm={
+                "images": computation.forward_images * self.context.world_size,
+                "global_batch": self.recipe.batch_size,
+            },
         )
         self._logged = (step, 0.0)
         return step
 
     def batches(self) -> Iterator[Batch]:
         """Yields the batches that are left; the wait for each counts as section `data`."""
-        recipe = self.recipe
-        augmentation = Augmentation(
-            crop_size=recipe.crop_size,
-            base_size=recipe.base_size,
-            ratio_range=recipe.ratio_range,
-            cat_max_ratio=recipe.cat_max_ratio,
-            flip_probability=recipe.flip_probability,
-            photometric=recipe.photometric,
-            ignore_index=self.shards.manifest.ignore_index,
-        )
-        where = self.settings.photometric_on
-        loader = Loader(
-            self.shards,
-            augmentation,
-            batch_size=recipe.batch_size,
-            seed=self.experiment.seed,
-            rank=self.context.rank,
-            world_size=self.context.world_size,
-            threads=self.settings.threads,
-            start_step=self.first_step,
-            stop_step=recipe.iterations,
-            replace_damaged=self.settings.max_quarantined > 0,
-            transform=self.experiment.transform,
-            distort_later=where == "device" or (where == "auto" and torch.device(self.context.device).type != "cpu"),
-        )
-        iterator: Any = iter(loader)
+        iterator: Any = self.computation.batches(self.first_step)
         with closing(iterator):
             yield from self.sections.waiting(iterator)
 
     def step(self, batch: Batch, *, stop: bool) -> StepResult:
         """Returns what one step found, after the update."""
         with self.sections(STEP):
-            seed_step(self.experiment.seed, batch.step, self.context.rank)
-            self.rate = set_learning_rate(self.optimizer, self.recipe, batch.step)
-            result = train_step(
-                self.training,
-                self.optimizer,
-                batch,
-                context=self.context,
-                gradients=self.gradients,
-                micro_batch=self.settings.micro_batch,
-                stop=stop,
-            )
+            result = self.computation.step(batch, stop=stop)
             self.unlabelled += result.labelled_pixels == 0
             if result.replaced:
                 self._quarantine(batch)
-            if self.average is not None:
-                self.average.update(batch.step)
+            if self.trace is not None:
+                self.trace.add(batch, result, self.computation)
         return result
 
     def log(self, step: int, result: StepResult) -> None:
@@ -214,7 +165,7 @@ class Attempt:
         self._logged = (step, working)
         values: dict[str, Any] = {"loss": result.loss, "loss/main": result.main}
         values |= {f"loss/auxiliary_{number}": value for number, value in enumerate(result.auxiliary, start=1)}
-        values |= {"learning_rate": self.rate, "gradient_norm": result.gradient_norm}
+        values |= {"learning_rate": self.computation.rates[0], "gradient_norm": result.gradient_norm}
         values["images_per_second"] = self.recipe.batch_size * (step - before) / max(working - since, 1e-9)
         if self.unlabelled:
             values["unlabelled_batches"] = self.unlabelled
@@ -226,17 +177,16 @@ class Attempt:
         """Starts to write the checkpoint of `step`; the one before is on disk and reported when this returns."""
         with self.sections(CHECKPOINT):
             self._await_checkpoint()
+            # Before the checkpoint: a training that goes on from it finds the trace of all steps so far.
+            self.context.on_main(lambda: self.trace.save(step) if self.trace is not None else None)
             if self.context.is_main:
-                tensors = {"model": self.model.state_dict(), "optimizer": optimizer_tensors(self.optimizer)}
-                if self.average is not None:
-                    tensors["ema"] = self.average.averages
                 state = {
                     **self._origin(),
                     "world_size": self.context.world_size,
                     "unlabelled": self.unlabelled,
                     "quarantined": sorted(self.quarantined),
                 }
-                self.writer.save(step, tensors, state)
+                self.writer.save(step, self.computation.state(), state)
             self.pending = step
 
     def settle(self) -> None:
@@ -248,10 +198,10 @@ class Attempt:
         """Scores the model, or its moving average, and reports; the step's checkpoint is on disk before."""
         self.settle()
         with self.sections(EVALUATION):
-            self.model.eval()
-            with self.average.applied() if self.average is not None else nullcontext():
-                scores = evaluate(self.model)
-            self.model.train()
+            model = self.computation.model.eval()
+            with self.computation.averaged():
+                scores = evaluate(model)
+            model.train()
         # Through JSON: what is kept is what is reported, and NaN is none of JSON's numbers.
         self.evaluations[step] = json.loads(json.dumps(scores), parse_constant=lambda _: None)
         if self.context.is_main:
@@ -272,13 +222,16 @@ class Attempt:
     def finish(self, step: int) -> Outcome:
         """Returns how the training ended; the model then holds what is to be scored."""
         self.settle()
-        if self.average is not None:
-            self.average.copy_to_model()
-        self.model.eval()
-        release_model(self.model)
+        trace = self.context.on_main(lambda: self.trace.finish() if self.trace is not None else "")
+        self.computation.finish()
         assert self.saved is not None
         return Outcome(
-            self.evaluations[step], step, self.saved, self.sections.totals(), tuple(sorted(self.quarantined))
+            self.evaluations[step],
+            step,
+            self.saved,
+            self.sections.totals(),
+            tuple(sorted(self.quarantined)),
+            trace,
         )
 
     def report(self, event: str, step: int, **values: Any) -> None:
@@ -328,7 +281,9 @@ class Attempt:
     def _prune(self) -> None:
         ranked = [(found.get("mIoU") or 0.0, step) for step, found in self.evaluations.items()]
         best = [max(ranked)[1]] if ranked else []
-        checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best)
+        removed = checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best)
+        if self.trace is not None:
+            self.trace.forget(removed)
 
     def _restore(self) -> int:
         """Restores the newest sound checkpoint on all ranks; returns its step, 0 if there is none."""
@@ -348,25 +303,40 @@ class Attempt:
         for event, values in chosen["notes"]:
             self.report(event, 0, **values)
         self.evaluations = {int(step): scores for step, scores in chosen["evaluations"].items()}
-        kept = found.tensors if found else {}
-        if chosen["info"] is None:
-            # The ranks start from rank 0's weights, whatever each of them was given.
-            own = self.model.state_dict() if self.context.is_main else None
-            load_model(self.model, self.context.broadcast_tensors(own), self.folder)
-            return 0
+        computation = self.computation
         info, state = chosen["info"], chosen["state"]
+        if info is None:
+            computation.share_start()
+            if self.context.is_main:
+                self.trace = TraceWriter.begin(self.folder, computation)
+            return 0
         self.saved = CheckpointInfo(Path(info["path"]), info["step"], info["sha256"])
         self.unlabelled = state["unlabelled"]
         self.quarantined = set(state.get("quarantined", ()))
-        model, optimizer, average = (
-            self.context.broadcast_tensors(kept.get(name, {}) if self.context.is_main else None)
+        kept = found.tensors if found else {}
+        tensors = {
+            name: self.context.broadcast_tensors(kept.get(name, {}) if self.context.is_main else None)
             for name in ("model", "optimizer", "ema")
-        )
-        load_model(self.model, model, self.saved.path)
-        load_optimizer_tensors(self.optimizer, optimizer)
-        if self.average is not None:
-            self.average.load(average)
+        }
+        require_same_tensors(computation.model, tensors["model"], self.saved.path)
+        computation.load(tensors)
+        self._resume_trace(self.saved.step)
         return self.saved.step
+
+    def _resume_trace(self, step: int) -> None:
+        """Goes on with the trace on disk; a training without it runs all the same, and cannot be proven by replay."""
+
+        def resume() -> str:
+            try:
+                self.trace = TraceWriter.resume(self.folder, self.experiment, step)
+            except IntegrityError as error:
+                (self.folder / TRACE).unlink(missing_ok=True)
+                return str(error)
+            return ""
+
+        reason = self.context.on_main(resume)
+        if reason:
+            self.report("no_trace", step, reason=reason)
 
     def _origin(self) -> dict[str, Any]:
         return {

@@ -150,6 +150,11 @@ def verify_checkpoint(root: Path, step: int) -> CheckpointInfo:
     return load(root / step_name(step)).info
 
 
+def manifest_hash(path: Path) -> str:
+    """Returns a checkpoint's SHA-256: its manifest's, nothing else is read; raises IntegrityError without one."""
+    return _read_manifest(path)[1]
+
+
 def sweep(root: Path) -> None:
     """Removes what interrupted writes and deletions left behind; nobody else may be writing."""
     if root.is_dir():
@@ -157,15 +162,18 @@ def sweep(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(root: Path, *, keep_last: int, keep_steps: Iterable[int] = ()) -> None:
-    """Removes all but the `keep_last` newest checkpoints and those of `keep_steps`."""
+def prune(root: Path, *, keep_last: int, keep_steps: Iterable[int] = ()) -> list[int]:
+    """Removes all but the `keep_last` newest checkpoints and those of `keep_steps`; returns the steps removed."""
     kept = set(keep_steps)
+    removed = []
     for path in steps(root)[: -max(1, keep_last)]:
         if step_of(path) not in kept:
             # Renamed first: a deletion that is cut off must not leave half a checkpoint under its name.
             aside = root / f"{_TEMPORARY}old-{path.name}"
             path.rename(aside)
             shutil.rmtree(aside, ignore_errors=True)
+            removed.append(step_of(path))
+    return removed
 
 
 class Writer:

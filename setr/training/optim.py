@@ -79,6 +79,11 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, step: in
     return learning_rate(recipe, step)
 
 
+def group_learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """Returns the rate that each parameter group has now, in their order."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Returns the optimiser's state as {"<state>/<parameter's name>": tensor}, e.g. momentum_buffer/decode_head.x."""
     return {

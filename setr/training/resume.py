@@ -59,8 +59,8 @@ def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str
     ]
 
 
-def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Loads a checkpoint's model; raises InputError that names the first tensor of another name or shape."""
+def require_same_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
+    """Raises InputError that names the first of a checkpoint's tensors that has another name or shape in the model."""
     wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     different = [name for name in sorted(wanted.keys() | found.keys()) if wanted.get(name) != found.get(name)]
@@ -73,7 +73,6 @@ def load_model(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> N
             found=found.get(name, "missing"),
             expected=wanted.get(name, "no such tensor"),
         )
-    model.load_state_dict(dict(tensors))
 
 
 def _agree(folder: Path, origin: Mapping[str, Any], last_step: int, allow_drift: bool, notes: list[Note]) -> list[str]:

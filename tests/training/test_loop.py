@@ -24,8 +24,8 @@ from tiny_training import (
 from setr.data.loader import Loader
 from setr.data.transforms import normalise
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
-from setr.training import attempt as attempt_module
 from setr.training import checkpoint, lease
+from setr.training import computation as computation_module
 from setr.training.context import Context, Stopped, StopRequest
 from setr.training.resume import IDENTITY
 from setr.training.watchdog import EXIT_STATUS, Limits
@@ -346,7 +346,7 @@ def test_two_ranks_train_as_one_and_resume_to_the_same_bits(tmp_path):
 
 def test_order_of_samples_does_not_depend_on_the_number_of_ranks():
     recipe = RECIPE
-    augmentation = attempt_module.Augmentation(crop_size=recipe.crop_size)
+    augmentation = computation_module.Augmentation(crop_size=recipe.crop_size)
 
     def order(world_size, start_step):
         loaders = [
@@ -513,7 +513,7 @@ class SilentShards(TinyShards):
 def hang_on_rank_1(rank):
     """Makes the eighth step of rank 1 never return."""
     calls = []
-    real = attempt_module.train_step
+    real = computation_module.train_step
 
     def hanging(*arguments, **options):
         calls.append(0)
@@ -521,7 +521,7 @@ def hang_on_rank_1(rank):
             time.sleep(600)
         return real(*arguments, **options)
 
-    attempt_module.train_step = hanging
+    computation_module.train_step = hanging
 
 
 def test_seconds_are_accounted_for(tmp_path):
