@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from setr.training.equivalences import verdict_on
+from setr.training.equivalences import is_equivalent
 
 from pipelines.earlier import words
+from pipelines.ledger import SCORES
+from setr.data.atomic import read_json
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.models.variants import structure_parts
@@ -17,8 +19,10 @@ from setr.paper.code import differing_modules, training_code
 from setr.paper.experiment import Experiment
 
 
-def require_own_code(job: Mapping[str, Any]) -> Experiment:
+def require_own_code(job: Mapping[str, Any], *, replay: bool = False) -> Experiment:
     """Returns the job's experiment; its identity, and the code that would run here, are those that were planned.
+
+    A `replay` may be of a result that other code has trained; else a proof has to be there.
 
     Raises InputError: E_IDENTITY for a record that gives another identity, E_CODE for other code.
     """
@@ -43,7 +47,7 @@ def require_own_code(job: Mapping[str, Any]) -> Experiment:
             expected=str(job["code"])[:12],
             remedy="run the same command again: it begins with the code as it is now",
         )
-    if experiment.code != job["code"] and not _shown_equal(experiment, job):
+    if experiment.code != job["code"] and not replay and not _shown_equal(experiment, job):
         raise InputError(
             "E_CODE",
             "the result was trained by other code, and nothing shows that this code computes the same",
@@ -72,4 +76,7 @@ def require_same_data(job: Mapping[str, Any], experiment: Experiment, shards: Ma
 
 
 def _shown_equal(experiment: Experiment, job: Mapping[str, Any]) -> bool:
-    return verdict_on(Path(job["folder"]), trained=experiment.code, code=str(job["code"])).equal
+    folder = Path(job["folder"])
+    trace = str((read_json(folder / SCORES) or {}).get("trace", ""))
+    found = is_equivalent(folder, trained=experiment.code, code=str(job["code"]), trace_sha256=trace)
+    return found is not None

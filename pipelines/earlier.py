@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setr.training.equivalences import Verdict, verdict_on
+from setr.training.equivalences import Proof, comparisons, is_equivalent
 
 from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
@@ -36,9 +36,14 @@ class Finished:
         """Returns its identity."""
         return self.experiment.identity
 
-    def verdict(self, code: str) -> Verdict:
-        """Returns what replays have found of this result under another code."""
-        return verdict_on(self.folder, trained=self.experiment.code, code=code, trace_sha256=self.trace)
+    def proof(self, code: str) -> Proof | None:
+        """Returns what shows that another code computes this result, None if nothing does."""
+        return is_equivalent(self.folder, trained=self.experiment.code, code=code, trace_sha256=self.trace)
+
+    def difference(self, code: str) -> str:
+        """Returns what the newest replay under another code found different or missing, "" if there was none."""
+        found = [one for one in comparisons(self.folder) if (one.trained, one.code) == (self.experiment.code, code)]
+        return found[-1].verdict.first_difference if found else ""
 
 
 @dataclass(frozen=True)

@@ -93,10 +93,7 @@ def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
 def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dict[str, Any]:
     folder = Path(job["folder"])
     experiment = require_own_code(job)
-    if str(context.device) == "cpu":
-        torch.set_num_threads(job["threads"])
-    cv2.setNumThreads(1)
-    shards = {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
+    shards = prepare_process(job, context)
     require_same_data(job, experiment, shards)
     protocols = [Protocol(**record) for record in job["protocols"]]
     if context.broadcast_json(_is_done(folder, experiment, protocols, shards["val"]) if context.rank == 0 else None):
@@ -165,6 +162,14 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}
+
+
+def prepare_process(job: dict[str, Any], context: Context) -> dict[str, Shards]:
+    """Returns the job's data by split; the process has as many threads as the job says."""
+    if str(context.device) == "cpu":
+        torch.set_num_threads(job["threads"])
+    cv2.setNumThreads(1)
+    return {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
 
 
 def _is_done(folder: Path, experiment: Experiment, protocols: list[Protocol], shards: Shards) -> bool:

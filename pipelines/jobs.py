@@ -380,13 +380,13 @@ def _reused(entry: Planned, finished: Sequence[Finished]) -> Planned:
         if state not in ("done", "to score"):
             continue
         there = dataclasses.replace(there, state=state, step=step)
-        verdict = one.verdict(entry.code)
-        if verdict.equal:
+        if one.proof(entry.code) is not None:
             return there
         changed = f"code: {words(differing_modules(one.experiment.modules, entry.modules)) or one.experiment.code[:12]}"
-        if verdict.provable and not verdict.difference:
+        found = one.difference(entry.code)
+        if one.trace and not found:
             return dataclasses.replace(entry, state="changed", why=f"{changed}; a replay would show", earlier=there)
-        why = why or f"{changed}; {verdict.difference or 'trained without a trace'}"
+        why = why or f"{changed}; {found or 'trained without a trace'}"
     return dataclasses.replace(entry, why=why or difference_to_nearest(entry.experiment, finished))
 
 

@@ -88,7 +88,9 @@ class Plan:
         if entry.state == "done":
             return dataclasses.replace(found, seconds=0.0)
         if entry.state == "changed":
-            return dataclasses.replace(found, seconds=REPLAYED_STEPS * found.step_seconds + found.evaluation_seconds / 10)
+            return dataclasses.replace(
+                found, seconds=REPLAYED_STEPS * found.step_seconds + found.evaluation_seconds / 10
+            )
         return found
 
     @property

@@ -13,13 +13,15 @@ from pipelines.driver import quiet, stop_on_signal
 from pipelines.jobs import Planned
 from pipelines.progress import clock
 from setr.config import Config
-from setr.training.equivalences import EQUIVALENCES
+from setr.training.equivalences import NAME as EQUIVALENCES
 
 POLL_SECONDS = 1.0
 PLAIN_SECONDS = 15.0  # between two lines of progress
 
 
-def replay_changed(config: Config, planned: Sequence[Planned], plan_again: Callable[[], list[Planned]]) -> list[Planned]:
+def replay_changed(
+    config: Config, planned: Sequence[Planned], plan_again: Callable[[], list[Planned]]
+) -> list[Planned]:
     """Returns the plan after every result whose code has changed was replayed; prints how it went."""
     changed = [entry for entry in planned if entry.state == "changed"]
     if not changed:
@@ -31,7 +33,9 @@ def replay_changed(config: Config, planned: Sequence[Planned], plan_again: Calla
     after = plan_again()
     states = {entry.experiment.spec: entry for entry in after}
     kept = [entry for entry in changed if states[entry.experiment.spec].state in ("done", "to score")]
-    print(f"replayed {len(changed)} finished results in {clock(time.time() - begun)}: {len(kept)} stand under this code")
+    print(
+        f"replayed {len(changed)} finished results in {clock(time.time() - begun)}: {len(kept)} stand under this code"
+    )
     causes = Counter(states[entry.experiment.spec].why for entry in changed if entry not in kept)
     for why, count in causes.items():
         print(f"  {count} x {why}")

@@ -103,7 +103,8 @@ def spec_values(
 def base_value(path: str) -> Any:
     """Returns what a spec means that leaves out a setting, by its place (recipe.base_lr); None if it is always said."""
     *_, name = path.split(".")
-    records = ["Recipe"] if path.startswith("recipe.") else [record for record in BASE if record != "Recipe"]
+    of_recipe = "recipe" in path.split(".")
+    records = ["Recipe"] if of_recipe else [record for record in BASE if record != "Recipe"]
     return next((BASE[record][name] for record in records if name in BASE[record]), None)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from setr.data.atomic import read_json
 from setr.errors import InputError
+from setr.paper import spec
 from setr.training import checkpoint, checkpoint_names
 
 IDENTITY = "identity.json"
@@ -50,13 +51,20 @@ def find_checkpoint(folder: Path, origin: Mapping[str, Any], *, last_step: int, 
 
 def differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
     """Returns "key: before -> after" for each value of experiment and environment that differs."""
-    parts = ("experiment", "environment")
-    old, new = (_flat({part: record.get(part, {}) for part in parts}) for record in (before, after))
-    return [
-        f"{key}: {old.get(key, 'absent')} -> {new.get(key, 'absent')}"
-        for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key)
-    ]
+    old, new = _decisive(before), _decisive(after)
+    return [f"{key}: {_said(was)} -> {_said(now)}" for key, was, now in spec.differences(old, new)]
+
+
+def _decisive(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what decides a training's numbers: spec, code and library versions."""
+    experiment = dict(record.get("experiment", {}))
+    if "spec" in experiment:
+        experiment = {**experiment["spec"], "code": experiment.get("code", "")}
+    return {"experiment": experiment, "environment": record.get("environment", {})}
+
+
+def _said(value: Any) -> Any:
+    return "absent" if value is None else value
 
 
 def require_same_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: Path) -> None:
@@ -106,13 +114,3 @@ def _newest_origin(folder: Path) -> dict[str, Any] | None:
     found = checkpoint_names.steps(folder)
     state = read_json(found[-1] / "state.json") if found else None
     return state if state and {"identity", "experiment"} <= state.keys() else None
-
-
-def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in record.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat

@@ -366,7 +366,7 @@ def test_order_of_samples_does_not_depend_on_the_number_of_ranks():
     ("changed", "versions", "named"),
     [
         (tiny_experiment(base_lr=0.01), {}, "experiment.recipe.base_lr: 0.05 -> 0.01"),
-        (dataclasses.replace(tiny_experiment(), manifest="other"), {}, "experiment.manifest: m -> other"),
+        (dataclasses.replace(tiny_experiment(), manifest="other"), {}, "experiment.data: m -> other"),
         (dataclasses.replace(tiny_experiment(), weights="v"), {}, "experiment.weights: w -> v"),
         (dataclasses.replace(tiny_experiment(), code="d"), {}, "experiment.code: c -> d"),
         (tiny_experiment(), {"ray": "2.61"}, "environment.ray: absent -> 2.61"),

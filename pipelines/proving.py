@@ -1,0 +1,89 @@
+"""One finished experiment replayed under the present code, from its job to a line in its equivalences."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from pipelines.agreement import require_own_code, require_same_data
+from pipelines.experiment import new_model, prepare_process, settings_of
+from pipelines.ledger import SCORES
+from setr.data.atomic import read_json
+from setr.data.shards import Shards
+from setr.errors import EnvironmentFailure, InputError, SetrError
+from setr.evaluation.evaluate import evaluate
+from setr.paper.code import scoring_code
+from setr.paper.experiment import Experiment
+from setr.paper.protocols import Protocol
+from setr.reporting.statistics import read_areas
+from setr.training.comparison import ImageCounts
+from setr.training.context import Context
+from setr.training.equivalences import Verdict, record
+from setr.training.replay import Trained, replay
+
+IMAGES = 8  # that are scored again, at most, of each protocol
+
+
+def prove_experiment(job: dict[str, Any], context: Context) -> dict[str, Any]:
+    """Returns {"status": ...} after a replay whose verdict stands in the folder; nothing else is written there.
+
+    What hinders a replay for the moment (data away, weights changed, a disk) is told and written nowhere.
+    """
+    if context.world_size == 1 and Path(job["stop_file"]).exists():
+        return {"status": "stopped", "exit_status": 143}
+    try:
+        verdict, trained = _replayed(job, context)
+        if context.is_main:
+            record(Path(job["folder"]), trained=trained, code=job["code"], verdict=verdict)
+    except SetrError as error:
+        return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
+    return {"status": "finished", "equal": verdict.equal, "difference": verdict.first_difference}
+
+
+def _replayed(job: dict[str, Any], context: Context) -> tuple[Verdict, str]:
+    """Returns the verdict, and the hash of the code that trained."""
+    experiment, folder = require_own_code(job, replay=True), Path(job["folder"])
+    shards = prepare_process(job, context)
+    require_same_data(job, experiment, shards)
+    stored = read_json(folder / SCORES) or {}
+    verdict = replay(
+        experiment,
+        trained=Trained(folder, experiment.identity, str(stored.get("trace", "")), str(stored.get("checkpoint", ""))),
+        new_model=lambda: new_model(experiment, job["weights"])[0],
+        shards=shards["train"],
+        context=context,
+        settings=settings_of(job),
+        count_images=lambda model: _counted(model, experiment, stored, folder, shards["val"], context),
+    )
+    return verdict, experiment.code
+
+
+def _counted(
+    model: nn.Module, experiment: Experiment, stored: dict[str, Any], folder: Path, shards: Shards, context: Context
+) -> Sequence[ImageCounts]:
+    """Returns the counts of a sample of images beside those that are stored, under the protocols it was scored by.
+
+    Scores that another scoring code made are not compared: they are to be made again anyway.
+    """
+    found: list[ImageCounts] = []
+    for name, score in sorted(stored.get("scores", {}).items()):
+        if score.get("scoring") != scoring_code() or score.get("manifest") != shards.manifest_hash:
+            continue
+        keys, areas = read_areas(folder / f"areas-{name}.npz")
+        evaluation = evaluate(
+            model,
+            shards,
+            Protocol(**score["protocol"]),
+            device=context.device,
+            rank=context.rank,
+            world_size=context.world_size,
+            precision=experiment.recipe.precision,
+            every=max(1, len(shards) // IMAGES),
+        )
+        places = {key: index for index, key in enumerate(keys)}
+        found += [
+            ImageCounts(name, row.key, areas[places[row.key]], now, tuple(shards.manifest.classes))
+            for row, now in zip(evaluation.rows, evaluation.areas, strict=True)
+        ]
+    return found
