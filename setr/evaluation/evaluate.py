@@ -111,11 +111,14 @@ def evaluate(
     rank: int = 0,
     world_size: int = 1,
     limit: int | None = None,
+    sample: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     precision: str = "float32",
     boundary: bool = False,
 ) -> Evaluation:
     """Returns the counts and scores of `model` on the first `limit` images (None: all) of a labelled data set.
+
+    `sample` takes about so many of them, spread evenly, in the blocks that they have among all: the same counts.
 
     With `torch.distributed` initialised, each of `world_size` workers takes its share and all return the same sums;
     without, a worker returns the counts of its share. `progress(done, all)` hears of this worker's images, `precision`
@@ -127,7 +130,7 @@ def evaluate(
     check_fit(model, shards, protocol)
     _check_labels(shards, protocol)
     images = len(shards) if limit is None else min(limit, len(shards))
-    blocks = _blocks(shards, protocol, images)[rank::world_size]
+    blocks = _spread(_blocks(shards, protocol, images), sample)[rank::world_size]
     mine = sum(len(block) for block in blocks)
     counts = _Counts(protocol, images, device)
     training = model.training
@@ -248,6 +251,14 @@ def _blocks(shards: Shards, protocol: Protocol, images: int) -> list[range]:
     pixels = max(h * w for h, w in multi_scale_sizes((height, width), protocol))
     length = max(1, min(BLOCK_IMAGES, BLOCK_PIXELS // pixels))
     return [range(start, min(start + length, images)) for start in range(0, images, length)]
+
+
+def _spread(blocks: list[range], images: int | None) -> list[range]:
+    """Returns blocks of at least `images` images in all, evenly spread; None: all blocks."""
+    if images is None or not blocks:
+        return blocks
+    count = min(len(blocks), -(-images // len(blocks[0])))
+    return [blocks[round(place)] for place in np.linspace(0, len(blocks) - 1, count).tolist()]
 
 
 def _same_size(images: list[tuple[int, Record]]) -> list[list[tuple[int, Record]]]:
