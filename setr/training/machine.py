@@ -43,13 +43,12 @@ def describe_machine(computation: Computation) -> Machine:
 
 
 def machine_differences(before: Machine, now: Machine) -> list[str]:
-    """Returns "threads 2 -> 1" for each value that differs."""
+    """Returns "threads 2 -> 1" for each value that differs; what only one of them knows is passed over.
+
+    So a value more asks for no less: machines that seem the same are compared to the bit.
+    """
     old, new = _flat(before), _flat(now)
-    return [
-        f"{name} {old.get(name, 'absent')} -> {new.get(name, 'absent')}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
+    return [f"{name} {old[name]} -> {new[name]}" for name in sorted(old.keys() & new.keys()) if old[name] != new[name]]
 
 
 def _processor() -> dict[str, str]:

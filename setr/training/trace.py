@@ -21,10 +21,11 @@ from setr.data.atomic import write_file
 from setr.data.loader import Batch, Choice
 from setr.errors import IntegrityError
 from setr.paper.experiment import canonical_json
+from setr.training.equivalences import FIRST_STEPS
 
 NAME = "trace.bin"
 VERSION = 1
-FIRST_STEPS = 4  # that are trained again from the start
+
 PARAMETERS_AFTER = (0, 1, 2, FIRST_STEPS)  # steps whose parameters are kept as hashes, 0: before the first
 STEPS_BEYOND = (1, 2)  # a checkpoint: likewise
 
@@ -158,7 +159,12 @@ def hash_choice(choice: Choice) -> tuple[int, int]:
         colours = drawn.distortion
         steps = (colours.brightness, colours.contrast, colours.contrast_first, colours.saturation, colours.hue)
         own += [drawn.offsets.astype("<f8").tobytes(), repr((drawn.ratio, drawn.flip, steps)).encode()]
-    return _hash(choice.order.astype("<i8").tobytes()), _hash(b"".join(own))
+    return hash_order(choice.order), _hash(b"".join(own))
+
+
+def hash_order(order: np.ndarray) -> int:
+    """Returns the hash of the samples of a global batch."""
+    return _hash(order.astype("<i8").tobytes())
 
 
 def hash_rates(rates: list[float]) -> int:
