@@ -30,6 +30,7 @@ from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
 from setr.training.context import Context, distributed_context
 from setr.training.loop import train
+from setr.training.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS, CLASSES, WARM_UP = 2, 19, 20
@@ -136,8 +137,7 @@ def work(job: Job, context: Context) -> dict[str, Any]:
         evaluate=lambda _: {"mIoU": 0.0},
         folder=folder,
         context=Context(context.rank, context.world_size, context.device, report, context.local_rank),
-        threads=1,
-        log_every=1,
+        settings=Settings(threads=1, log_every=1),
     )
     record = {"marks": marks, "nice": os.nice(0)}
     (folder / f"rank-{context.rank}.json").write_text(json.dumps(record))

@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from setr.training.equivalences import is_equivalent
-
 from pipelines.earlier import words
 from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
@@ -17,6 +15,7 @@ from setr.errors import InputError
 from setr.models.variants import structure_parts
 from setr.paper.code import differing_modules, training_code
 from setr.paper.experiment import Experiment
+from setr.training.equivalences import is_equivalent
 
 
 def require_own_code(job: Mapping[str, Any], *, replay: bool = False) -> Experiment:

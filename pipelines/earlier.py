@@ -5,14 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setr.training.equivalences import Proof, comparisons, is_equivalent
-
 from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
 from setr.errors import InputError
 from setr.paper.code import differing_modules
 from setr.paper.experiment import Experiment
 from setr.paper.spec import differences
+from setr.training.equivalences import Proof, comparisons, is_equivalent
 from setr.training.resume import IDENTITY
 
 SHOWN = 3  # differences that are named; more say that it is another experiment

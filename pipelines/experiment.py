@@ -37,7 +37,7 @@ from setr.training.context import Context, StopRequest
 from setr.training.events import append_event
 from setr.training.loop import Outcome, Stopped, train
 from setr.training.resume import IDENTITY
-from setr.training.settings import Execution
+from setr.training.settings import Execution, Settings
 from setr.training.watchdog import Limits
 
 PICTURE = "qualitative.png"
@@ -121,16 +121,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         evaluate=lambda candidate: score(candidate).scores.as_dict(),
         folder=folder,
         context=context,
-        threads=job["loader_threads"],
-        micro_batch=job["micro_batch"] or None,
-        log_every=job["log_every"],
-        keep_last=job["keep_checkpoints"],
+        settings=settings_of(job),
         should_stop=stop or Path(job["stop_file"]).exists,
-        allow_drift=job.get("allow_drift", False),
-        execution=Execution(**job["execution"]),
-        limits=Limits(**job["watchdog"]),
-        max_quarantined=job["max_quarantined"],
-        photometric_on=job["photometric_on"],
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
     scored_on = shards["val"].manifest_hash
@@ -170,6 +162,21 @@ def prepare_process(job: dict[str, Any], context: Context) -> dict[str, Shards]:
         torch.set_num_threads(job["threads"])
     cv2.setNumThreads(1)
     return {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
+
+
+def settings_of(job: dict[str, Any]) -> Settings:
+    """Returns how the job's training runs here."""
+    return Settings(
+        threads=job["loader_threads"],
+        micro_batch=job["micro_batch"] or None,
+        log_every=job["log_every"],
+        keep_last=job["keep_checkpoints"],
+        allow_drift=job.get("allow_drift", False),
+        execution=Execution(**job["execution"]),
+        limits=Limits(**job["watchdog"]),
+        max_quarantined=job["max_quarantined"],
+        photometric_on=job["photometric_on"],
+    )
 
 
 def _is_done(folder: Path, experiment: Experiment, protocols: list[Protocol], shards: Shards) -> bool:

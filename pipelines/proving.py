@@ -11,18 +11,15 @@ from pipelines.experiment import new_model, prepare_process, settings_of
 from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
 from setr.data.shards import Shards
-from setr.errors import EnvironmentFailure, InputError, SetrError
-from setr.evaluation.evaluate import evaluate
+from setr.errors import SetrError
+from setr.evaluation.recount import recount
 from setr.paper.code import scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
-from setr.reporting.statistics import read_areas
 from setr.training.comparison import ImageCounts
 from setr.training.context import Context
 from setr.training.equivalences import Verdict, record
 from setr.training.replay import Trained, replay
-
-IMAGES = 8  # that are scored again, at most, of each protocol
 
 
 def prove_experiment(job: dict[str, Any], context: Context) -> dict[str, Any]:
@@ -66,24 +63,18 @@ def _counted(
 
     Scores that another scoring code made are not compared: they are to be made again anyway.
     """
-    found: list[ImageCounts] = []
-    for name, score in sorted(stored.get("scores", {}).items()):
-        if score.get("scoring") != scoring_code() or score.get("manifest") != shards.manifest_hash:
-            continue
-        keys, areas = read_areas(folder / f"areas-{name}.npz")
-        evaluation = evaluate(
+    return [
+        image
+        for name, score in sorted(stored.get("scores", {}).items())
+        if score.get("scoring") == scoring_code() and score.get("manifest") == shards.manifest_hash
+        for image in recount(
             model,
             shards,
             Protocol(**score["protocol"]),
+            folder / f"areas-{name}.npz",
             device=context.device,
             rank=context.rank,
             world_size=context.world_size,
             precision=experiment.recipe.precision,
-            every=max(1, len(shards) // IMAGES),
         )
-        places = {key: index for index, key in enumerate(keys)}
-        found += [
-            ImageCounts(name, row.key, areas[places[row.key]], now, tuple(shards.manifest.classes))
-            for row, now in zip(evaluation.rows, evaluation.areas, strict=True)
-        ]
-    return found
+    ]

@@ -23,6 +23,7 @@ from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TA
 from setr.data.atomic import read_json
 from setr.paper.cells import find_cell
 from setr.reporting.results import Result, read_experiment, save_results
+from setr.training.equivalences import is_equivalent
 from setr.training.events import Event, EventReader, Unrepeated, read_events
 
 RUN = "run.json"  # beside the record: the tracked run, once there is one
@@ -306,7 +307,21 @@ def finished_result(entry: Planned) -> Result:
         per_image=areas,
         run_id=run.get("id", ""),
         run_url=run.get("url", ""),
+        proof=_proof(entry, str(scored.get("trace", ""))),
     )
+
+
+def _proof(entry: Planned, trace: str) -> dict[str, Any]:
+    """Returns what shows that a result that other code has trained is one of the code here; {} where it trained it."""
+    trained = entry.experiment.code
+    if not entry.code or entry.code == trained:
+        return {}
+    found = is_equivalent(entry.folder, trained=trained, code=entry.code, trace_sha256=trace)
+    if found is None:
+        return {}
+    when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.time))
+    how = found.verdict.footnote or "equal to the bit"
+    return {"code": found.code, "modules": entry.modules, "when": when, "host": found.host, "how": how}
 
 
 def parameters(entry: Planned) -> dict[str, Any]:

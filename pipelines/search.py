@@ -185,6 +185,11 @@ def train_trial(
     try:
         for event in read_events(entry.folder / EVENTS):
             tell(event)
+        if entry.earlier is not None:
+            from pipelines.proving import prove_experiment
+
+            prove_experiment(entry.earlier.job(config, stop_file), context)
+            entry = planned_of(config, decoded(drawn))
         if entry.state != "done":
             _train(entry, config, stop_file, dataclasses.replace(context, report=tell))
     except SystemExit:

@@ -52,11 +52,20 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         planned: list[Planned] = []  # on rank 0 alone, which decides what the others do
         sessions: list[Session] = []
 
+        def replays() -> dict[str, Any] | None:
+            """Returns the job of replaying a finished result of other code, None if there is none."""
+            entry = plan_training(config)
+            if entry.earlier is None or arguments.no_replay:
+                return None
+            print(f"{entry.name} on {entry.experiment.dataset}: {entry.why}")
+            return entry.earlier.job(config, entry.folder / "stop")
+
         def begin() -> dict[str, Any] | None:
             """Returns the job, None if it is done; what stands in its way is found before any rank trains."""
             planned.append(plan_training(config))
             [entry] = planned
-            print(f"{entry.name} on {entry.experiment.dataset}: {entry.state}, {entry.folder}")
+            why = f" ({entry.why})" if entry.why else ""
+            print(f"{entry.name} on {entry.experiment.dataset}: {entry.state}, {entry.folder}{why}")
             if entry.state == "done":
                 return None
             check_writable(entry.folder)
@@ -64,6 +73,11 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             return entry.job(config, entry.folder / "stop", allow_drift=arguments.allow_drift)
 
         context = dataclasses.replace(context, versions=engine_versions())
+        replay = context.on_main(replays)
+        if replay is not None:
+            from pipelines.proving import prove_experiment
+
+            prove_experiment(replay, context)
         job = context.on_main(begin)
         outcome: Outcome = {"status": "finished"}
         if job is not None and context.is_main:
@@ -136,6 +150,9 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-drift",
         action="store_true",
         help="go on although the folder was trained with other settings, code, weights or library versions",
+    )
+    parser.add_argument(
+        "--no-replay", action="store_true", help="train again what other code has trained, instead of replaying it"
     )
 
 

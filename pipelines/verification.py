@@ -144,8 +144,7 @@ def _evaluate(config: Config, result: Result, protocol: str, images: int) -> tup
     if subject.threads and device == "cpu":
         torch.set_num_threads(subject.threads)
     precision = str(result.of("recipe", {}).get("precision", "float32"))
-    every = max(1, len(shards) // images) if images else 1
-    found = evaluate(subject.model, shards, rules, device=device, every=every, precision=precision)
+    found = evaluate(subject.model, shards, rules, device=device, sample=images or None, precision=precision)
     return found, len(shards)
 
 

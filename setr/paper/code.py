@@ -151,14 +151,14 @@ class _Module:
         for node in tree.body:
             for defined in _defined(node):
                 self.definitions[defined].append(node)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                for alias in node.names:
+        for part in ast.walk(tree):
+            if isinstance(part, ast.Import):
+                for alias in part.names:
                     target = alias.name if alias.asname else alias.name.partition(".")[0]
                     self.imports[alias.asname or target] = target
-            elif isinstance(node, ast.ImportFrom):
-                base = _absolute(name, file, node)
-                for alias in node.names:
+            elif isinstance(part, ast.ImportFrom):
+                base = _absolute(name, file, part)
+                for alias in part.names:
                     self.imports[alias.asname or alias.name] = f"{base}.{alias.name}"
 
 

@@ -10,8 +10,7 @@ from setr.data.shards import Shards
 from setr.paper.experiment import Experiment
 from setr.training.attempt import Attempt, Evaluate, Outcome
 from setr.training.context import Context, Stopped
-from setr.training.settings import Execution, Settings
-from setr.training.watchdog import Limits
+from setr.training.settings import Settings
 
 __all__ = ["Outcome", "Stopped", "train"]
 
@@ -26,41 +25,20 @@ def train(
     evaluate: Evaluate,
     folder: Path,
     context: Context,
-    threads: int = 2,
-    micro_batch: int | None = None,
-    log_every: int = 10,
-    keep_last: int = 2,
-    background_save: bool = True,
+    settings: Settings | None = None,
     should_stop: StopSource | None = None,
-    allow_drift: bool = False,
-    max_quarantined: float = 0.0,
-    photometric_on: str = "auto",
-    limits: Limits | None = None,
-    execution: Execution | None = None,
 ) -> Outcome:
     """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
 
     Goes on from the newest sound checkpoint in `folder`, as if nothing had happened: on a CPU with as many ranks, to
     the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
-    ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps. Other
-    records stand in for damaged ones up to a share of `max_quarantined`, and each is reported; 0: the first one raises.
-    `photometric_on` is where colours are distorted: cpu | device | auto (the device, unless it is a CPU).
+    ranks.
 
     Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
     what a user can mend; EnvironmentFailure when the disk refuses.
     """
     recipe = experiment.recipe
-    settings = Settings(
-        threads=threads,
-        micro_batch=micro_batch,
-        keep_last=keep_last,
-        background_save=background_save,
-        allow_drift=allow_drift,
-        max_quarantined=max_quarantined,
-        photometric_on=photometric_on,
-        limits=limits or Limits(),
-        execution=execution or Execution(),
-    )
+    settings = settings or Settings()
     with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
         step = attempt.resume()
         attempt.evaluate_if_owed(step, evaluate)
@@ -69,7 +47,7 @@ def train(
             step = batch.step + 1
             last = step == recipe.iterations
             evaluation_due = last or step % recipe.evaluate_every == 0
-            if last or step % log_every == 0:
+            if last or step % settings.log_every == 0:
                 attempt.log(step, result)
             if evaluation_due or result.stop or step % recipe.checkpoint_every == 0:
                 attempt.save(step)

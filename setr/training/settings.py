@@ -46,6 +46,7 @@ class Settings:
 
     threads: int = 2  # of the loader
     micro_batch: int | None = None  # images per forward on one rank; None: all
+    log_every: int = 10  # steps
     keep_last: int = 2  # checkpoints, and the best
     background_save: bool = True
     allow_drift: bool = False

@@ -5,7 +5,7 @@ import pytest
 from setr.errors import InputError
 from setr.models.variants import structure_record, variant_spec
 from setr.paper.experiment import Experiment, canonical_json, identity_of, sha256_of
-from setr.paper.recipes import Recipe, recipe
+from setr.paper.recipes import recipe
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from setr.paper.recipes import Recipe
 from setr.training.context import Context
 from setr.training.events import append_event, read_events
 from setr.training.loop import Outcome, train
+from setr.training.settings import Settings
 
 CLASSES = 4
 SIDE = 16
@@ -113,14 +114,16 @@ def fraction_of_sum(model: nn.Module) -> dict[str, Any]:
 
 
 def run(folder: Path, *, context: Context | None = None, shards: Any = None, **options: Any) -> Outcome:
-    """Trains in this process; `options` are changes of the recipe and arguments of train()."""
+    """Trains in this process; `options` are changes of the recipe, settings, and arguments of train()."""
     recipe = {key: options.pop(key) for key in list(options) if key in {f.name for f in dataclasses.fields(Recipe)}}
     dropout = options.pop("dropout", 0.2)
     model = options.pop("model", None) or tiny_model(dropout=dropout)
     experiment = options.pop("experiment", None) or tiny_experiment(**recipe)
-    arguments = {"threads": 0, "log_every": 1, "evaluate": fraction_of_sum, **options}
+    names = {field.name for field in dataclasses.fields(Settings)}
+    settings = Settings(**{"threads": 0, "log_every": 1, **{key: options.pop(key) for key in names & options.keys()}})
+    arguments = {"evaluate": fraction_of_sum, **options}
     shards, context = shards or TinyShards(), context or recording(folder)
-    return train(experiment, model=model, shards=shards, folder=folder, context=context, **arguments)
+    return train(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings, **arguments)
 
 
 def recording(folder: Path, rank: int = 0, world_size: int = 1, at: dict[str, Any] | None = None) -> Context:
