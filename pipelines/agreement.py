@@ -13,7 +13,7 @@ from setr.data.atomic import read_json
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.models.variants import structure_parts
-from setr.paper.code import differing_modules, training_code
+from setr.paper.code import differing_modules, scoring_code, training_code
 from setr.paper.experiment import Experiment
 from setr.training.equivalences import is_equivalent
 
@@ -77,5 +77,7 @@ def require_same_data(job: Mapping[str, Any], experiment: Experiment, shards: Ma
 def _shown_equal(experiment: Experiment, job: Mapping[str, Any]) -> bool:
     folder = Path(job["folder"])
     trace = str((read_json(folder / SCORES) or {}).get("trace", ""))
-    found = is_equivalent(folder, trained=experiment.code, code=str(job["code"]), trace_sha256=trace)
+    found = is_equivalent(
+        folder, trained=experiment.code, code=str(job["code"]), trace_sha256=trace, scoring=scoring_code()
+    )
     return found is not None

@@ -8,11 +8,11 @@ from typing import Any
 from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
 from setr.errors import InputError
-from setr.paper.code import differing_modules
+from setr.paper.code import differing_modules, scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.spec import differences
 from setr.training.equivalences import Proof, comparisons, is_equivalent
-from setr.training.resume import IDENTITY
+from setr.training.checkpoint_names import IDENTITY
 
 SHOWN = 3  # differences that are named; more say that it is another experiment
 
@@ -37,7 +37,13 @@ class Finished:
 
     def proof(self, code: str) -> Proof | None:
         """Returns what shows that another code computes this result, None if nothing does."""
-        return is_equivalent(self.folder, trained=self.experiment.code, code=code, trace_sha256=self.trace)
+        return is_equivalent(
+            self.folder,
+            trained=self.experiment.code,
+            code=code,
+            trace_sha256=self.trace,
+            scoring=scoring_code(),
+        )
 
     def difference(self, code: str) -> str:
         """Returns what the newest replay under another code found different or missing, "" if there was none."""

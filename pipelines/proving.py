@@ -44,9 +44,16 @@ def _replayed(job: dict[str, Any], context: Context) -> tuple[Verdict, str]:
     shards = prepare_process(job, context)
     require_same_data(job, experiment, shards)
     stored = read_json(folder / SCORES) or {}
+    trained = Trained(
+        folder,
+        experiment.identity,
+        str(stored.get("trace", "")),
+        str(stored.get("checkpoint", "")),
+        "" if _comparable(stored, shards["val"]) else scoring_code(),
+    )
     verdict = replay(
         experiment,
-        trained=Trained(folder, experiment.identity, str(stored.get("trace", "")), str(stored.get("checkpoint", ""))),
+        trained=trained,
         new_model=lambda: new_model(experiment, job["weights"])[0],
         shards=shards["train"],
         context=context,
@@ -59,14 +66,10 @@ def _replayed(job: dict[str, Any], context: Context) -> tuple[Verdict, str]:
 def _counted(
     model: nn.Module, experiment: Experiment, stored: dict[str, Any], folder: Path, shards: Shards, context: Context
 ) -> Sequence[ImageCounts]:
-    """Returns the counts of a sample of images beside those that are stored, under the protocols it was scored by.
-
-    Scores that another scoring code made are not compared: they are to be made again anyway.
-    """
+    """Returns the counts of a sample of images beside those that are stored, under the protocols it was scored by."""
     return [
         image
-        for name, score in sorted(stored.get("scores", {}).items())
-        if score.get("scoring") == scoring_code() and score.get("manifest") == shards.manifest_hash
+        for name, score in sorted(_comparable(stored, shards).items())
         for image in recount(
             model,
             shards,
@@ -78,3 +81,12 @@ def _counted(
             precision=experiment.recipe.precision,
         )
     ]
+
+
+def _comparable(stored: dict[str, Any], shards: Shards) -> dict[str, Any]:
+    """Returns the scores that were made by the code that scores here, on these images; others are made again anyway."""
+    return {
+        name: score
+        for name, score in stored.get("scores", {}).items()
+        if score.get("scoring") == scoring_code() and score.get("manifest") == shards.manifest_hash
+    }

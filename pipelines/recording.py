@@ -22,6 +22,7 @@ from pipelines.serving import LOADER, example, write_published
 from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
 from setr.data.atomic import read_json
 from setr.paper.cells import find_cell
+from setr.paper.code import scoring_code
 from setr.reporting.results import Result, read_experiment, save_results
 from setr.training.equivalences import is_equivalent
 from setr.training.events import Event, EventReader, Unrepeated, read_events
@@ -316,7 +317,7 @@ def _proof(entry: Planned, trace: str) -> dict[str, Any]:
     trained = entry.experiment.code
     if not entry.code or entry.code == trained:
         return {}
-    found = is_equivalent(entry.folder, trained=trained, code=entry.code, trace_sha256=trace)
+    found = is_equivalent(entry.folder, trained=trained, code=entry.code, trace_sha256=trace, scoring=scoring_code())
     if found is None:
         return {}
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.time))

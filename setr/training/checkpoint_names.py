@@ -1,8 +1,9 @@
-"""The names of checkpoint folders: step-00000400 after 400 optimiser steps."""
+"""Names in an experiment's folder: step-00000400 is the checkpoint after 400 optimiser steps."""
 
 import re
 from pathlib import Path
 
+IDENTITY = "identity.json"  # what the folder trains (setr.training.resume)
 STEP_NAME = re.compile(r"step-(\d{8,})")
 
 

@@ -82,15 +82,16 @@ def record(folder: Path, *, trained: str, code: str, verdict: Verdict) -> None:
         raise storage_failure(path, error) from error
 
 
-def is_equivalent(folder: Path, *, trained: str, code: str, trace_sha256: str) -> Proof | None:
+def is_equivalent(folder: Path, *, trained: str, code: str, trace_sha256: str, scoring: str = "") -> Proof | None:
     """Returns the newest proof that `code` computes what `trained` did in this folder, None if there is none.
 
-    `trace_sha256` is that of the result's own trace: a comparison with another one shows nothing.
+    `trace_sha256` is that of the result's own trace: a comparison with another one shows nothing. One without images,
+    made because the result had to be scored anew anyway, holds while `scoring` (what scores it) is what it was then.
     """
     found = [
         proof
         for proof in comparisons(folder)
-        if (proof.trained, proof.code) == (trained, code) and _shows(proof.verdict, trace_sha256)
+        if (proof.trained, proof.code) == (trained, code) and _shows(proof.verdict, trace_sha256, scoring)
     ]
     return found[-1] if found else None
 
@@ -117,7 +118,7 @@ def damaged_lines(folder: Path) -> list[int]:
     ]
 
 
-def _shows(verdict: Verdict, trace_sha256: str) -> bool:
+def _shows(verdict: Verdict, trace_sha256: str, scoring: str) -> bool:
     """Returns whether enough was compared, and all of it found equal."""
     evidence = verdict.evidence
     iterations, checkpoints = _count(evidence, "iterations"), evidence.get("checkpoints")
@@ -134,7 +135,7 @@ def _shows(verdict: Verdict, trace_sha256: str) -> bool:
         and _count(evidence, "first_steps") == min(FIRST_STEPS, iterations)
         and continued
         and (bool(checkpoints) or iterations <= FIRST_STEPS)
-        and _count(evidence, "images") > 0
+        and (_count(evidence, "images") > 0 or (bool(scoring) and evidence.get("to_be_scored") == scoring))
     )
 
 

@@ -45,6 +45,7 @@ class Trained:
     identity: str  # of the code that trained it
     trace: str  # SHA-256 of its trace; "": it has none
     checkpoint: str  # SHA-256 of the scored checkpoint
+    to_be_scored: str = ""  # what scores it now, where that is not what its scores were made by: then no image counts
 
 
 def replay(
@@ -78,6 +79,7 @@ class _Replay:
         self.scale = Scale.of(experiment.recipe.precision)
         self.apart: list[str] = []  # what differs between then and now
         self.evidence: dict[str, Any] = {"trace": trained.trace, "iterations": experiment.recipe.iterations}
+        self.evidence |= {"to_be_scored": trained.to_be_scored} if trained.to_be_scored else {}
         self.start = time.perf_counter()
 
     def run(self, new_model: Callable[[], nn.Module], count_images: CountImages) -> Verdict:
@@ -184,6 +186,8 @@ class _Replay:
         computation.load(self._load(last))
         images = count_images(computation.finish())
         self.evidence["images"] = len(images)
+        if self.trained.to_be_scored and not images:
+            return ""
         self.evidence["protocols"] = sorted({image.protocol for image in images})
         return self._on_main(lambda: compare_images(images, scale=self.scale, exact=self._exact_at(last - 1)))
 
@@ -220,7 +224,7 @@ class _Replay:
         return {name: self.context.broadcast_tensors(held[name] if main else None) for name in names}
 
     def _exact_at(self, step: int) -> bool:
-        """Returns whether the step after `step` finished ones must be equal to the bit; notes what speaks against it."""
+        """Returns whether the step after `step` finished ones must be equal to the bit, and notes why not."""
         now = self.evidence["machine"]
         differences = machine_differences(self._own_trace().machine_at(step), now)
         self.apart += [text for text in differences if text not in self.apart]

@@ -14,8 +14,7 @@ from setr.data.atomic import read_json
 from setr.errors import InputError
 from setr.paper import spec
 from setr.training import checkpoint, checkpoint_names
-
-IDENTITY = "identity.json"
+from setr.training.checkpoint_names import IDENTITY
 
 Note = tuple[str, dict[str, Any]]  # an event and its values
 
