@@ -11,8 +11,8 @@ from setr.errors import InputError
 from setr.paper.code import differing_modules, scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.spec import differences
-from setr.training.equivalences import Proof, comparisons, is_equivalent
 from setr.training.checkpoint_names import IDENTITY
+from setr.training.equivalences import Proof, comparisons, is_equivalent
 
 SHOWN = 3  # differences that are named; more say that it is another experiment
 

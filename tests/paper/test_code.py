@@ -35,7 +35,8 @@ FILES = {
     "training/loss.py": "def loss(x):\n    return x  # same\n\n\ndef other(x):\n    return 1\n",
     "models/net.py": "from setr.models.heads import HEADS\n\n\ndef forward(x):\n    return HEADS['a'](x)\n",
     "models/heads.py": "def a(x):\n    return x\n\n\ndef b(x):\n    return x\n\n\nHEADS = {'a': a, 'b': b}\n",
-    "data/reader.py": "class Reader:\n    def get(self):\n        return helper(self)\n\n\ndef helper(x):\n    return 1\n",
+    "data/reader.py": "class Reader:\n    def get(self):\n        return helper(self)\n\n\n"
+    "def helper(x):\n    return 1\n",
     "errors.py": "class Problem(Exception):\n    pass\n",
     **{f"{folder}__init__.py": "" for folder in ("", "training/", "models/", "data/")},
 }
