@@ -88,7 +88,7 @@ class _Replay:
         self.settings = _as_trained(self.settings, opened["machine"], self.context)
         try:
             return self._verdict(self._difference(opened["segments"], new_model, count_images))
-        except _Unprovable as missing:
+        except (IntegrityError, _Unprovable) as missing:  # what a training or its data left is damaged
             return self._verdict(str(missing), provable=False)
         except EnvironmentFailure:
             raise
@@ -220,7 +220,7 @@ class _Replay:
         return {name: self.context.broadcast_tensors(held[name] if main else None) for name in names}
 
     def _exact_at(self, step: int) -> bool:
-        """Returns whether the step after `step` finished ones must be equal to the bit; notes what speaks against it."""
+        """Returns whether the step after `step` finished ones must be equal to the bit; notes what speaks against."""
         now = self.evidence["machine"]
         differences = machine_differences(self._own_trace().machine_at(step), now)
         self.apart += [text for text in differences if text not in self.apart]
