@@ -84,7 +84,6 @@ def edited(line, old, new):
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda line: line[:-1],  # no end of line: cut, or still being written
         lambda line: line[: len(line) // 2],
         lambda line: line[: len(line) // 2] + b"\n",
         lambda line: edited(line, CODE.encode(), OTHER.encode()),
@@ -107,6 +106,16 @@ def test_a_line_that_was_cut_or_edited_is_never_accepted(tmp_path, damage):
     record(tmp_path, trained=TRAINED, code=CODE, verdict=EQUAL)  # a cut line does not swallow the next one
     assert asked(tmp_path) is not None
     assert damaged_lines(tmp_path) == [1]
+
+
+def test_a_last_line_without_its_end_counts_when_it_is_whole_and_not_before(tmp_path):
+    record(tmp_path, trained=TRAINED, code=CODE, verdict=EQUAL)
+    path = tmp_path / NAME
+    path.write_bytes(path.read_bytes()[:-1])
+    assert asked(tmp_path) is None
+    assert damaged_lines(tmp_path) == [1]
+    record(tmp_path, trained=TRAINED, code=OTHER, verdict=EQUAL)
+    assert [found.code for found in comparisons(tmp_path)] == [CODE, OTHER]
 
 
 def test_the_newest_proof_counts_and_a_difference_does_not_take_it_back(tmp_path):

@@ -37,7 +37,7 @@ def stopped_after(folder, step, **options):
 
 
 def same_records(folder, reference, identity=IDENTITY):
-    """Steps and pixels to the bit, and the parameters of every step for which both have them; of the first in any case."""
+    """Steps and pixels to the bit, and parameters of every step for which both have them; of the first in any case."""
     found, expected = (read_trace(each / NAME, identity=identity) for each in (folder, reference))
     assert found.steps.tobytes() == expected.steps.tobytes()
     assert found.pixels.tobytes() == expected.pixels.tobytes()
@@ -115,10 +115,10 @@ def test_averages_are_hashed_and_resume_to_the_same_trace(tmp_path):
 
 def test_two_ranks_write_one_trace_and_resume_to_it(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(whole, world_size=2) == [0, 0]
-    codes = start(killed, world_size=2, at={"event": "metrics", "step": 8, "rank": 1}, seconds=20)
+    assert start(whole, world_size=2, seconds=120) == [0, 0]
+    codes = start(killed, world_size=2, at={"event": "metrics", "step": 8, "rank": 1}, seconds=120)
     assert codes[1] == -signal.SIGKILL
-    assert start(killed, world_size=2, attempt=1) == [0, 0]
+    assert start(killed, world_size=2, attempt=1, seconds=120) == [0, 0]
     same_records(killed, whole)
     ((_, machine),) = read_trace(whole / NAME).machines
     assert (machine["world_size"], machine["forward_images"]) == (2, 2)
