@@ -29,7 +29,15 @@ from setr.training.equivalences import FIRST_STEPS, Verdict
 from setr.training.foreseen import foreseen_difference
 from setr.training.machine import describe_machine, machine_differences
 from setr.training.settings import Execution, Settings
-from setr.training.trace import NAME, Trace, hash_parameters, read_trace, step_row
+from setr.training.trace import (
+    NAME,
+    PARAMETERS_AFTER,
+    STEPS_BEYOND,
+    Trace,
+    hash_parameters,
+    read_trace,
+    step_row,
+)
 from setr.training.trace_writer import traced_tensors
 
 STEPS_FROM_CHECKPOINT = 3
@@ -90,7 +98,7 @@ class _Replay:
         self.settings = _as_trained(self.settings, opened["machine"], self.context)
         try:
             return self._verdict(self._difference(opened["segments"], new_model, count_images))
-        except _Unprovable as missing:
+        except (IntegrityError, _Unprovable) as missing:  # what a training or its data left is damaged
             return self._verdict(str(missing), provable=False)
         except EnvironmentFailure:
             raise
@@ -119,6 +127,9 @@ class _Replay:
             raise _missing("the trace does not end with the checkpoint that was scored", folder / NAME)
         if last > FIRST_STEPS and len(trace.kept) == 1:
             raise _missing("no checkpoint before the last was kept: what acts late would not be seen", folder)
+        wanted = {*PARAMETERS_AFTER, *(step + beyond for step in trace.kept for beyond in STEPS_BEYOND)}
+        if {step for step in wanted if step <= last} - trace.parameters.keys():
+            raise _missing("the trace lacks parameters that are to be compared", folder / NAME)
         for step, digest in trace.kept.items():
             path = folder / step_name(step)
             if not path.is_dir():

@@ -4,6 +4,7 @@ Ranks and processes to be killed come from a fork server that has torch loaded a
 """
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import signal
@@ -16,12 +17,17 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from setr.data.transforms import normalise
 from setr.errors import IntegrityError
+from setr.evaluation.metrics import confusion_matrix, image_areas
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
+from setr.training.comparison import ImageCounts
 from setr.training.context import Context
+from setr.training.equivalences import Verdict
 from setr.training.events import append_event, read_events
 from setr.training.loop import Outcome, train
+from setr.training.replay import Trained, replay
 from setr.training.settings import Settings
 
 CLASSES = 4
@@ -141,13 +147,18 @@ def recording(folder: Path, rank: int = 0, world_size: int = 1, at: dict[str, An
 def process(rank: int, world_size: int, folder: Path, attempt: int, options: dict[str, Any]) -> None:
     """What a started process does: joins the others, trains, writes what it reached."""
     torch.set_num_threads(1)
-    at, hook = options.pop("at", None), options.pop("hook", None)
+    at, hook, replayed = (options.pop(name, None) for name in ("at", "hook", "replayed"))
     if hook:
         hook(rank)
     if world_size > 1:
         rendezvous = folder / f"rendezvous-{attempt}"
         dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=world_size)
-    run(folder, context=recording(folder, rank, world_size, at), **options)
+    context = recording(folder, rank, world_size, at)
+    if replayed:
+        verdict = replay_tiny(train_to_replay(folder, context=context, **options), context=context, **options)
+        (folder / f"verdict-{rank}.json").write_text(json.dumps(dataclasses.asdict(verdict)))
+    else:
+        run(folder, context=context, **options)
     if world_size > 1:
         dist.destroy_process_group()
 
@@ -185,3 +196,53 @@ def losses(folder: Path) -> dict[int, list[float]]:
     for event in events(folder, "metrics"):
         found.setdefault(event["step"], []).append(event["loss"])
     return found
+
+
+def counts_of(model: nn.Module, shards: Any = None) -> dict[str, np.ndarray]:
+    """Stands in for a scoring: each image's (3, K) areas of the patches that the model classifies."""
+    shards = shards or TinyShards()
+    with torch.inference_mode():
+        logits, _ = model.eval().head_logits(normalise(torch.from_numpy(shards.images)))
+    found = {}
+    for index, (prediction, label) in enumerate(zip(logits.argmax(1), shards.labels[:, 2::4, 2::4], strict=True)):
+        matrix = confusion_matrix(prediction.numpy(), label, num_classes=CLASSES)
+        found[f"image{index}"] = image_areas(matrix)
+    return found
+
+
+def train_to_replay(folder: Path, **options: Any) -> Trained:
+    """Trains, and returns the result as its scores would name it; the counts are in areas.npz."""
+    model = tiny_model(dropout=options.get("dropout", 0.2))
+    outcome = run(folder, model=model, **options)
+    context = options.get("context", Context())
+    if context.is_main:
+        as_trained(folder, outcome, model)
+    context.barrier()
+    return as_trained(folder, outcome)
+
+
+def as_trained(folder: Path, outcome: Outcome, model: nn.Module | None = None) -> Trained:
+    if model is not None:
+        np.savez(folder / "areas.npz", **counts_of(model))
+    identity = json.loads((folder / "identity.json").read_text())["identity"]
+    return Trained(folder, identity, outcome.trace, outcome.checkpoint.sha256)
+
+
+def replay_tiny(trained: Trained, *, context: Context | None = None, model: Any = None, **options: Any) -> Verdict:
+    """Replays what train_to_replay trained; `options` are changes of the recipe and settings."""
+    recipe = {key: options.pop(key) for key in list(options) if key in {f.name for f in dataclasses.fields(Recipe)}}
+    dropout = options.pop("dropout", 0.2)
+    stored = np.load(trained.folder / "areas.npz")
+
+    def count_images(candidate: nn.Module) -> list[ImageCounts]:
+        return [ImageCounts("ss", key, stored[key], found) for key, found in counts_of(candidate).items()]
+
+    return replay(
+        tiny_experiment(**recipe),
+        trained=trained,
+        new_model=model or (lambda: tiny_model(dropout=dropout)),
+        shards=options.pop("shards", None) or TinyShards(),
+        context=context or Context(),
+        settings=Settings(threads=0, **options),
+        count_images=count_images,
+    )
