@@ -17,7 +17,9 @@ from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, workers_of
 from pipelines.ledger import EVENTS
 from setr.config import Config
-from setr.training.events import append_event, read_events
+from setr.errors import EnvironmentFailure
+from setr.training.events import Event, append_event, read_events
+from setr.training.lease import Lease
 
 
 def per_worker(config: Config, resources: Mapping[str, float]) -> dict[str, float]:
@@ -50,9 +52,25 @@ def lanes_of(wide: Sequence[Planned], narrow: Sequence[Planned], *, width: int, 
 
 
 def run_all(
-    config: Config, missing: Sequence[Planned], stop_file: Path, storage: Path, resources: Mapping[str, float]
-) -> None:
-    """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on."""
+    config: Config,
+    missing: Sequence[Planned],
+    stop_file: Path,
+    storage: Path,
+    resources: Mapping[str, float],
+    lease: Lease | None = None,
+) -> list[tuple[str, Event]]:
+    """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on.
+
+    Returns identity and event of failures that no record may hold: another process has the experiment's folder, or it
+    cannot be written. Workers write as long as `lease`, the storage path's, is this process's.
+    """
+    driver = {"driver": lease.as_dict()} if lease is not None else {}
+    untold: list[tuple[str, Event]] = []
+
+    def record(entry: Planned, outcome: Mapping[str, Any]) -> None:
+        failure = record_failure(entry, outcome, lease)
+        untold.extend([(entry.identity, failure)] if failure else [])
+
     asked, slots = per_worker(config, resources), slots_of(config, resources)
     wide = _longest_first(entry for entry in missing if workers_of(config, entry) > 1)
     narrow = _longest_first(entry for entry in missing if workers_of(config, entry) == 1)
@@ -75,14 +93,14 @@ def run_all(
                     return
                 outcome = cluster.run_on_workers(
                     run_experiment,
-                    entry.job(config, stop_file),
+                    entry.job(config, stop_file) | driver,
                     workers=min(workers_of(config, entry), slots),
                     resources=asked,
                     max_failures=config.sweep.max_failures,
                     storage=storage / "ray-train",
                     name=f"{entry.identity[:16]}-{int(time.time())}",
                 )
-                record_failure(entry, outcome)
+                record(entry, outcome)
         finally:
             room.grow(width)
             is_free.set()
@@ -94,24 +112,36 @@ def run_all(
     if not stop_file.exists():
         outcomes = cluster.run_side_by_side(
             run_experiment,
-            [entry.job(config, stop_file) for entry in narrow],
+            [entry.job(config, stop_file) | driver for entry in narrow],
             resources=asked,
             room=room,
             max_failures=config.sweep.max_failures,
             storage=storage / f"ray-tune-{int(time.time())}",
         )
         for entry, outcome in zip(narrow, outcomes, strict=True):
-            record_failure(entry, outcome)
+            record(entry, outcome)
     for thread in threads:
         thread.join()
+    return untold
 
 
-def record_failure(entry: Planned, outcome: Mapping[str, Any]) -> None:
-    """Writes down a failure that the worker itself could not (it died as often as it may)."""
-    if outcome.get("status") == "failed":
-        events = read_events(entry.folder / EVENTS)
+def record_failure(entry: Planned, outcome: Mapping[str, Any], lease: Lease | None = None) -> Event | None:
+    """Writes down a failure that the worker itself could not (it died as often as it may).
+
+    Returns the event if it may not stand in the record: the folder is another process's, or cannot be written.
+    """
+    if outcome.get("status") != "failed":
+        return None
+    event = {"event": "failed", "step": 0, "cause": outcome.get("cause", "")}
+    if event["cause"].startswith("E_LEASE"):
+        return event
+    events = read_events(entry.folder / EVENTS)
+    try:
         if not events or events[-1]["event"] != "failed":
-            append_event(entry.folder / EVENTS, {"event": "failed", "step": 0, "cause": outcome.get("cause", "")})
+            append_event(entry.folder / EVENTS, event, owner=lease)
+    except EnvironmentFailure as error:
+        return event | {"cause": f"{event['cause']} ({error})"}
+    return None
 
 
 def _steps(entry: Planned) -> int:

@@ -19,7 +19,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.command import check_writable, exit_status, write_json
+from pipelines.command import check_writable, exit_status
+from setr.data.atomic import write_json
 from setr.data.datasets import DATASETS, find_dataset
 from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest

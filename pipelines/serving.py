@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.command import write_json
 from pipelines.ledger import EXPERIMENT, SCORES
-from setr.data.atomic import read_json
+from setr.data.atomic import read_json, write_json
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict_batch
 from setr.models.segmenter import Segmenter, build_model

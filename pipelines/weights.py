@@ -15,8 +15,9 @@ import torch
 from rich.progress import track
 from safetensors.torch import save_file
 
-from pipelines.command import check_writable, resolve, run_command, write_json
+from pipelines.command import check_writable, resolve, run_command
 from setr.config import Config, WeightsConfig, to_dict
+from setr.data.atomic import write_json
 from setr.data.datasets import DATASETS
 from setr.data.scenes import render_scene
 from setr.models.pretrained_files import fetch_pretrained

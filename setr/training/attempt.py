@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from setr.data.atomic import read_json
+from setr.data.atomic import read_json, write_json
 from setr.data.loader import Batch, Loader
 from setr.data.shards import Shards
 from setr.data.transforms import Augmentation
@@ -35,7 +35,7 @@ from setr.training.context import Context, Event
 from setr.training.ema import MovingAverage
 from setr.training.execution import prepare_model, release_model
 from setr.training.gradients import GradientSum
-from setr.training.lease import exclusive
+from setr.training.lease import Lease, exclusive
 from setr.training.loss import class_weights
 from setr.training.optim import build_optimizer, load_optimizer_tensors, optimizer_tensors, set_learning_rate
 from setr.training.resume import Found, find_checkpoint, load_model
@@ -71,8 +71,10 @@ class Attempt:
         folder: Path,
         context: Context,
         settings: Settings,
+        lease: Lease | None = None,
     ) -> None:
-        """Take hold of the parts; `model` is trained in place."""
+        """Take hold of the parts; `model` is trained in place. The first rank takes the folder's `lease` if None."""
+        self.lease = lease
         self.experiment, self.recipe, self.context, self.settings = experiment, experiment.recipe, context, settings
         self.folder, self.shards, self.model = folder, shards, model
         self.sections = Sections()
@@ -91,7 +93,7 @@ class Attempt:
 
     def __enter__(self) -> "Attempt":
         """Takes the folder for this process alone and starts the watchdog."""
-        self.context.on_main(lambda: self._exit.enter_context(exclusive(self.folder)))
+        self.context.on_main(self._own_folder)
         hang = watched(
             self.sections,
             self.folder,
@@ -110,6 +112,10 @@ class Attempt:
             except Exception:
                 if error is None:
                     raise
+
+    def _own_folder(self) -> None:
+        self.lease = self.lease or self._exit.enter_context(exclusive(self.folder))
+        self.writer.owner = self.lease
 
     def resume(self) -> int:
         """Builds the training and returns the finished steps it goes on from: the newest sound checkpoint's, or 0."""
@@ -198,7 +204,7 @@ class Attempt:
                 context=self.context,
                 gradients=self.gradients,
                 micro_batch=self.settings.micro_batch,
-                stop=stop,
+                stop=stop or (self.lease is not None and self.lease.lost),  # then to the check in save(), on all ranks
             )
             self.unlabelled += result.labelled_pixels == 0
             if result.replaced:
@@ -256,7 +262,7 @@ class Attempt:
         self.evaluations[step] = json.loads(json.dumps(scores), parse_constant=lambda _: None)
         if self.context.is_main:
             record = {str(at): found for at, found in self.evaluations.items()}
-            checkpoint.write_json(self.folder / EVALUATIONS, record)
+            write_json(self.folder / EVALUATIONS, record, owner=self.lease)
             self._prune()
         self._report_evaluation(step)
 
@@ -283,6 +289,8 @@ class Attempt:
 
     def report(self, event: str, step: int, **values: Any) -> None:
         """Gives an event to whoever follows this training."""
+        if self.lease is not None:
+            self.lease.check()
         record: Event = {"event": event, "step": step, "time": time.time(), **values}
         self.context.report(record)
 
@@ -328,7 +336,7 @@ class Attempt:
     def _prune(self) -> None:
         ranked = [(found.get("mIoU") or 0.0, step) for step, found in self.evaluations.items()]
         best = [max(ranked)[1]] if ranked else []
-        checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best)
+        checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best, owner=self.lease)
 
     def _restore(self) -> int:
         """Restores the newest sound checkpoint on all ranks; returns its step, 0 if there is none."""
@@ -341,6 +349,7 @@ class Attempt:
                 self._origin(),
                 last_step=self.recipe.iterations,
                 allow_drift=self.settings.allow_drift,
+                owner=self.lease,
             )
             return {"info": found.info, "state": found.state, "notes": found.notes, "evaluations": self._kept_scores()}
 

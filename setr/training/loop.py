@@ -10,6 +10,7 @@ from setr.data.shards import Shards
 from setr.paper.experiment import Experiment
 from setr.training.attempt import Attempt, Evaluate, Outcome
 from setr.training.context import Context, Stopped
+from setr.training.lease import Lease
 from setr.training.settings import Execution, Settings
 from setr.training.watchdog import Limits
 
@@ -37,6 +38,7 @@ def train(
     photometric_on: str = "auto",
     limits: Limits | None = None,
     execution: Execution | None = None,
+    lease: Lease | None = None,
 ) -> Outcome:
     """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
 
@@ -44,10 +46,11 @@ def train(
     the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
     ranks. Threads are the loader's, `micro_batch` the images per forward on one rank, `log_every` in steps. Other
     records stand in for damaged ones up to a share of `max_quarantined`, and each is reported; 0: the first one raises.
-    `photometric_on` is where colours are distorted: cpu | device | auto (the device, unless it is a CPU).
+    `photometric_on` is where colours are distorted: cpu | device | auto (the device, unless it is a CPU). `lease` is
+    the folder's, on the first rank (None: taken here).
 
     Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
-    what a user can mend; EnvironmentFailure when the disk refuses.
+    what a user can mend; EnvironmentFailure when the disk refuses, or another process has taken the folder (E_LEASE).
     """
     recipe = experiment.recipe
     settings = Settings(
@@ -61,7 +64,10 @@ def train(
         limits=limits or Limits(),
         execution=execution or Execution(),
     )
-    with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
+    begun = Attempt(
+        experiment, model=model, shards=shards, folder=folder, context=context, settings=settings, lease=lease
+    )
+    with begun as attempt:
         step = attempt.resume()
         attempt.evaluate_if_owed(step, evaluate)
         for batch in attempt.batches():
