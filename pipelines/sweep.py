@@ -27,7 +27,7 @@ from pipelines.plan import Plan, print_plan, print_simulation
 from pipelines.preflight import storage_bytes
 from pipelines.progress import Board, Row, SweepProgress, clock
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
-from setr.data.atomic import write_json
+from setr.data.atomic import make_folder, write_json
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
@@ -193,7 +193,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> i
 
     done = {entry.identity: entry for entry in planned if state_of(entry.folder)[0] == "done"}
     runs = folder / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    make_folder(runs)
     asked_before = earlier_cells(runs)
     if asked_before.keys() - {entry.identity for entry in planned}:
         done |= {entry.identity: entry for entry in plan_earlier(config, planned) if entry.identity in asked_before}

@@ -185,16 +185,18 @@ def open_lock(path: Path) -> int:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
-def give_rights(path: Path, *, read_only: bool = False) -> None:
+def give_rights(path: Path, *, read_only: bool = False, folder: Path | None = None) -> None:
     """Give what this process has just made at `path` its rights: libraries make files that are their owner's alone.
+
+    `folder` is where it is to go (None: its own).
 
     They are the umask's; and the group's, if it is the folder's group and may write there. Not in a folder that
     everybody may write in (sticky, as /tmp is).
     """
-    made, folder = path.stat(), path.parent.stat()
+    made, around = path.stat(), (folder or path.parent).stat()
     every = 0o777 if stat.S_ISDIR(made.st_mode) else 0o666
     mode = every & ~_umask()
-    if folder.st_mode & stat.S_IWGRP and not folder.st_mode & stat.S_ISVTX and made.st_gid == folder.st_gid:
+    if around.st_mode & stat.S_IWGRP and not around.st_mode & stat.S_ISVTX and made.st_gid == around.st_gid:
         mode |= every & stat.S_IRWXG
     if read_only:
         mode &= ~0o222

@@ -64,12 +64,12 @@ def stands(folder: Path, number: int, name: str) -> bool:
     # Opened, not asked for: opening is when a network file system asks its server. A successor that has not come to
     # removing this file yet shows by its own.
     try:
-        file = os.open(_path(folder, number), os.O_RDONLY | os.O_CLOEXEC)
+        file = os.open(f"{folder}/{_name(number)}", os.O_RDONLY | os.O_CLOEXEC)
         try:
             own = os.read(file, 4096).startswith(f"{name},".encode())
         finally:
             os.close(file)
-        return own and not os.path.lexists(_path(folder, number + 1))
+        return own and not os.path.lexists(f"{folder}/{_name(number + 1)}")
     except OSError as error:
         if error.errno in _GONE:
             return False
@@ -153,7 +153,11 @@ def _remove(path: Path, owner: Owner) -> None:
 
 
 def _path(folder: Path, number: int) -> Path:
-    return folder / f".lease-{number:08d}"
+    return folder / _name(number)
+
+
+def _name(number: int) -> str:
+    return f".lease-{number:08d}"
 
 
 def _all(folder: Path) -> list[tuple[int, Path]]:

@@ -67,7 +67,7 @@ class Lease:
         return self._lost.is_set() or (self.above is not None and self.above.lost)
 
     def check(self) -> None:
-        """Raises EnvironmentFailure: E_LEASE if another process has taken the folder, E_STORAGE if that cannot be told."""
+        """Raises EnvironmentFailure: E_LEASE if another process has the folder, E_STORAGE if that cannot be told."""
         if self.above is not None:
             self.above.check()
         if self._lost.is_set() or not claims.stands(self.folder, self.number, self.holder):
