@@ -21,6 +21,7 @@ _NOT_HASHED = (
     "setr.reporting",
     "setr.data.atomic",
     "setr.training.events",
+    "setr.training.claims",
     "setr.training.lease",
     "setr.training.watchdog",
 )

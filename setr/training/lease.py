@@ -126,22 +126,24 @@ def exclusive(
 
 def _take(lock: int, folder: Path, busy: str, wait_seconds: float, above: Lease | None) -> tuple[Lease, int]:
     """Returns the lease and the descriptor of its file: once the lock is ours, and no sign of life from elsewhere."""
-    start = time.monotonic()
-    first = claims.newest(folder)
+    start = since = time.monotonic()
+    seen, alive = claims.newest(folder), False
     while True:
-        elapsed = time.monotonic() - start
         locked = _lock(lock, folder)
-        holder = claims.newest(folder)
+        holder, now = claims.newest(folder), time.monotonic()
         # Where the kernel cannot say that the holder is gone.
         unknown = holder is not None and not holder.is_free and (holder.is_elsewhere or locked is None)
-        alive = unknown and holder != first
-        if locked is not False and (not unknown or (not alive and elapsed >= DEAD_SECONDS)):
+        if holder != seen:
+            seen, since, alive = holder, now, unknown
+        if locked is not False and (not unknown or now - since >= DEAD_SECONDS):
             number = holder.number + 1 if holder else 1
             claim = claims.make(folder, number)
             if claim is not None:
                 return Lease(folder, number, claims.holder(), above, has_locks=locked is not None), claim
         patience = wait_seconds if alive or not unknown else LOCK_SECONDS if locked is False else DEAD_SECONDS
-        if elapsed > patience:
+        # One that lived a moment ago and has missed two beats since: soon it is known.
+        in_doubt = unknown and locked is not False and now - since > 2 * BEAT_SECONDS
+        if now - start > patience and not in_doubt:
             raise EnvironmentFailure(
                 "E_LEASE",
                 busy,
