@@ -38,6 +38,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.command import PROJECT
+from setr.data.atomic import make_folder
 from setr.errors import EnvironmentFailure
 from setr.training.context import Context
 
@@ -103,7 +104,7 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             "E_CLUSTER", "cannot start or join Ray", where=address or "this machine", found=error, remedy=remedy
         ) from None
     _protect_token()
-    log_folder.mkdir(parents=True, exist_ok=True)
+    make_folder(log_folder)
     resources = ray.cluster_resources()
     return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
 

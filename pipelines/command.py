@@ -1,7 +1,6 @@
 """What every command shares: overrides and --help, one-line errors with an exit status, folders."""
 
 import argparse
-import json
 import os
 import shutil
 import sys
@@ -12,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from setr.config import Config, load_config, to_dict
+from setr.data.atomic import make_folder
 from setr.errors import EnvironmentFailure, SetrError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -101,32 +101,10 @@ def print_config(config: Config, sections: tuple[str, ...]) -> None:
         print(f"{name}: {yaml.safe_dump(values[name], default_flow_style=True, width=10_000, sort_keys=False).strip()}")
 
 
-def write_json(path: Path, value: object) -> None:
-    """Writes `value` as JSON by way of a temporary name, so that a reader never sees half a file."""
-    write_text(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes `text` by way of a temporary name; raises EnvironmentFailure for no space or no permission."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(temporary).chmod(0o644)
-            Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise EnvironmentFailure("E_STORAGE", "cannot write", where=path, found=error.strerror or error) from None
-
-
 def check_writable(folder: Path, *, need_bytes: int = 0) -> None:
     """Raises EnvironmentFailure unless a file can be written below `folder` and `need_bytes` are free there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with tempfile.TemporaryFile(dir=folder) as file:
             file.write(b"x")
     except OSError as error:

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from setr.data.atomic import make_folder
+
 
 @contextlib.contextmanager
 def quiet(log: Path) -> Iterator[IO[str]]:
     """Sends everything that libraries print to `log`; yields a stream that still reaches the user."""
-    log.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(log.parent)
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)

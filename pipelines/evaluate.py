@@ -20,12 +20,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
-from pipelines.command import resolve, resolve_location, run_command, write_json
+from pipelines.command import resolve, resolve_location, run_command
 from pipelines.experiment import let_first_rank_speak, score_record
 from pipelines.import_checkpoint import describe, receipt_table
 from pipelines.lineage import origin
 from pipelines.subject import Subject, choose_protocols, open_checkpoint, require_same_classes
 from setr.config import Config
+from setr.data.atomic import write_json
 from setr.data.locations import below, open_location
 from setr.data.shards import Shards
 from setr.errors import EnvironmentFailure, InputError

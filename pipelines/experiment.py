@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,8 @@ import numpy as np
 import torch
 
 from pipelines.agreement import require_own_code, require_same_data
-from pipelines.command import write_json
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
-from setr.data.atomic import read_json
+from setr.data.atomic import new_file, read_json, write_file, write_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
 from setr.errors import InputError, SetrError
@@ -35,6 +35,7 @@ from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
 from setr.training.context import Context, StopRequest
 from setr.training.events import append_event
+from setr.training.lease import Lease, exclusive
 from setr.training.loop import Outcome, Stopped, train
 from setr.training.resume import IDENTITY
 from setr.training.settings import Execution, Settings
@@ -55,25 +56,44 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
     """Trains and scores one experiment, returns {"status": ...}; a mistake of the user's is recorded, not retried.
 
     It saves and leaves when `stop` (None: the job's stop file) asks for it. With another status than finished there is
-    an `exit_status` for the process, and with failed the `cause`.
+    an `exit_status` for the process, and with failed the `cause`. It holds the folder's lease from its first write to
+    its last, and ends where another process takes over the folder, or the storage path from the job's `driver`.
     """
-    folder, tell = Path(job["folder"]), context.report
     if stop is None and context.world_size == 1 and Path(job["stop_file"]).exists():
         return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
+    driver = Lease.from_dict(job["driver"]) if job.get("driver") else None
+    leases: list[Lease] = []  # the first rank's
+    try:
+        with ExitStack() as held:
+            context.on_main(lambda: leases.append(held.enter_context(exclusive(Path(job["folder"]), above=driver))))
+            lease = leases[0] if leases else None
+            if lease is not None and not lease.has_locks:
+                print(lease.note())
+            return _run_and_record(job, context, stop, lease)
+    except SetrError as error:  # another process has the folder, or nothing can be written down there
+        return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
+
+
+def _run_and_record(
+    job: dict[str, Any], context: Context, stop: StopRequest | None, lease: Lease | None
+) -> dict[str, Any]:
+    """Returns what run_experiment() does; everything in the folder is written under the first rank's `lease`."""
+    folder, tell = Path(job["folder"]), context.report
 
     def report(event: dict[str, Any]) -> None:
         if context.rank:
             return
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
-            write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": job})
+            kept = {name: value for name, value in job.items() if name != "driver"}
+            write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": kept}, owner=lease)
             # A record says whose it is: it may be taken to another machine, without its folder.
             event |= {"experiment": job["experiment"], "cells": job["cells"], "tags": job["tags"]}
-        append_event(folder / EVENTS, event)
+        append_event(folder / EVENTS, event, owner=lease)
         tell(event)
 
     try:
-        return _run(job, dataclasses.replace(context, report=report), stop)
+        return _run(job, dataclasses.replace(context, report=report), stop, lease)
     except Stopped as stopped:
         report({"event": "stopped", "step": stopped.step})
         return {"status": "stopped", "exit_status": stopped.exit_status}
@@ -90,7 +110,7 @@ def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
     return (read_json(folder / IDENTITY) or {}).get("identity", identity) == identity
 
 
-def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dict[str, Any]:
+def _run(job: dict[str, Any], context: Context, stop: StopRequest | None, lease: Lease | None) -> dict[str, Any]:
     folder = Path(job["folder"])
     experiment = require_own_code(job)
     shards = prepare_process(job, context)
@@ -123,6 +143,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
         context=context,
         settings=settings_of(job),
         should_stop=stop or Path(job["stop_file"]).exists,
+        lease=lease,
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
     scored_on = shards["val"].manifest_hash
@@ -130,8 +151,8 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
     evaluations = [newest.get(protocol.name) or score(model, protocol) for protocol in missing]
     if context.rank == 0:
         for evaluation in evaluations:
-            save_areas(evaluation, folder / f"areas-{evaluation.protocol.name}.npz")
-        save_picture(model, shards["val"], protocols[0], folder / PICTURE)
+            save_areas(evaluation, folder / f"areas-{evaluation.protocol.name}.npz", owner=lease)
+        save_picture(model, shards["val"], protocols[0], folder / PICTURE, owner=lease)
         # The scores come last: with them the experiment counts as done.
         write_json(
             folder / SCORES,
@@ -149,6 +170,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
                 "quarantined": list(outcome.quarantined),
                 "trace": outcome.trace,
             },
+            owner=lease,
         )
         remember(folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
@@ -238,23 +260,25 @@ def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
     }
 
 
-def save_areas(evaluation: Evaluation, path: Path) -> None:
+def save_areas(evaluation: Evaluation, path: Path, *, owner: Lease | None = None) -> None:
     """Writes each image's intersections and areas by class, and the confusion matrix of all (rows: label).
 
     From the areas differences between variants are tested. Neither is small enough to be text: 150 classes make 22,500
     counts, and every image 450.
     """
-    temporary = path.with_suffix(".tmp.npz")
     keys = np.array([row.key for row in evaluation.rows])
-    np.savez_compressed(temporary, keys=keys, areas=evaluation.areas, matrix=evaluation.matrix)
-    temporary.replace(path)
+    with new_file(path, owner=owner, read_only=False) as file:
+        np.savez_compressed(file, keys=keys, areas=evaluation.areas, matrix=evaluation.matrix)
 
 
-def save_picture(model: Segmenter, shards: Shards, protocol: Protocol, path: Path) -> None:
+def save_picture(
+    model: Segmenter, shards: Shards, protocol: Protocol, path: Path, *, owner: Lease | None = None
+) -> None:
     """Writes a PNG of evenly spread images with ground truth, prediction and errors beside them."""
     rows = []
     for index in np.linspace(0, len(shards) - 1, min(PICTURE_ROWS, len(shards))).astype(int):
         record = shards[int(index)]
         prediction = predict(model, record.image, protocol)
         rows.append(panel(record.image, prediction, record.label, shards.manifest.palette))
-    cv2.imwrite(str(path), cv2.cvtColor(sheet(rows), cv2.COLOR_RGB2BGR))
+    png = cv2.imencode(".png", cv2.cvtColor(sheet(rows), cv2.COLOR_RGB2BGR))[1]
+    write_file(path, png.tobytes(), owner=owner, read_only=False)

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.command import PROJECT, check_writable, exit_status, print_config, resolve, write_text
+from pipelines.command import PROJECT, check_writable, exit_status, print_config, resolve
 from setr.config import Config, load_config
+from setr.data.atomic import write_text
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
 from setr.reporting import figure_store

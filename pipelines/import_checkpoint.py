@@ -11,9 +11,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.command import resolve, run_command, write_json
+from pipelines.command import resolve, run_command
 from pipelines.lineage import origin
 from setr.config import Config
+from setr.data.atomic import write_json
 from setr.models.export import export_weights
 from setr.models.receipt import Receipt
 from setr.models.segmenter import Segmenter

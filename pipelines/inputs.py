@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.command import write_json
-from setr.data.atomic import read_json
+from setr.data.atomic import read_json, write_json
 from setr.data.locations import is_uri, manifest_at
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import EnvironmentFailure, InputError

@@ -16,8 +16,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pipelines.command import write_json
-from setr.data.atomic import read_json
+from setr.data.atomic import read_json, write_json
 from setr.errors import EnvironmentFailure, SetrError
 from setr.paper.code import scoring_code
 from setr.paper.protocols import Protocol

@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipelines.command import PROJECT, write_json, write_text
+from pipelines.command import PROJECT
+from setr.data.atomic import write_json, write_text
 
 COMMIT_VARIABLE = "SETR_GIT_COMMIT"  # set by who builds an image, or submits without pipelines/submit.py
 SENT = ".lineage.json"  # in the project's folder: written before an upload, ignored by git

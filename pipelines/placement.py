@@ -17,7 +17,9 @@ from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, workers_of
 from pipelines.ledger import EVENTS
 from setr.config import Config
-from setr.training.events import append_event, read_events
+from setr.errors import EnvironmentFailure
+from setr.training.events import Event, append_event, read_events
+from setr.training.lease import Lease
 
 
 def per_worker(config: Config, resources: Mapping[str, float]) -> dict[str, float]:
@@ -55,16 +57,25 @@ def run_all(
     stop_file: Path,
     storage: Path,
     resources: Mapping[str, float],
+    lease: Lease | None = None,
     *,
     work: cluster.Work = run_experiment,
     job_of: Callable[[Planned], cluster.Job] | None = None,
-) -> None:
+) -> list[tuple[str, Event]]:
     """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on.
 
-    `work` is done on the jobs that `job_of` makes (None: those that train).
+    Returns identity and event of failures that no record may hold: another process has the experiment's folder, or it
+    cannot be written. Workers write as long as `lease`, the storage path's, is this process's. `work` is done on the
+    jobs that `job_of` makes (None: those that train); what does not train leaves its own record.
     """
-    job_of = job_of or (lambda entry: entry.job(config, stop_file))
-    record = record_failure if work is run_experiment else _ignore
+    driver = {"driver": lease.as_dict()} if lease is not None else {}
+    job_of = job_of or (lambda entry: entry.job(config, stop_file) | driver)
+    untold: list[tuple[str, Event]] = []
+
+    def record(entry: Planned, outcome: Mapping[str, Any]) -> None:
+        failure = record_failure(entry, outcome, lease) if work is run_experiment else None
+        untold.extend([(entry.identity, failure)] if failure else [])
+
     asked, slots = per_worker(config, resources), slots_of(config, resources)
     wide = _longest_first(entry for entry in missing if workers_of(config, entry) > 1)
     narrow = _longest_first(entry for entry in missing if workers_of(config, entry) == 1)
@@ -116,18 +127,26 @@ def run_all(
             record(entry, outcome)
     for thread in threads:
         thread.join()
+    return untold
 
 
-def record_failure(entry: Planned, outcome: Mapping[str, Any]) -> None:
-    """Writes down a failure that the worker itself could not (it died as often as it may)."""
-    if outcome.get("status") == "failed":
-        events = read_events(entry.folder / EVENTS)
+def record_failure(entry: Planned, outcome: Mapping[str, Any], lease: Lease | None = None) -> Event | None:
+    """Writes down a failure that the worker itself could not (it died as often as it may).
+
+    Returns the event if it may not stand in the record: the folder is another process's, or cannot be written.
+    """
+    if outcome.get("status") != "failed":
+        return None
+    event = {"event": "failed", "step": 0, "cause": outcome.get("cause", "")}
+    if event["cause"].startswith("E_LEASE"):
+        return event
+    events = read_events(entry.folder / EVENTS)
+    try:
         if not events or events[-1]["event"] != "failed":
-            append_event(entry.folder / EVENTS, {"event": "failed", "step": 0, "cause": outcome.get("cause", "")})
-
-
-def _ignore(entry: Planned, outcome: Mapping[str, Any]) -> None:
-    """What is no training leaves its own record."""
+            append_event(entry.folder / EVENTS, event, owner=lease)
+    except EnvironmentFailure as error:
+        return event | {"cause": f"{event['cause']} ({error})"}
+    return None
 
 
 def _steps(entry: Planned) -> int:

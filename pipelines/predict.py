@@ -19,7 +19,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.command import check_writable, exit_status, write_json
+from pipelines.command import check_writable, exit_status
+from setr.data.atomic import make_folder, write_json
 from setr.data.datasets import DATASETS, find_dataset
 from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest
@@ -192,7 +193,7 @@ def predict_images(opened: Opened, source: Path, out: Path, *, opacity: float) -
             failed += 1
             print(f"error: {error}", file=sys.stderr, flush=True)
             continue
-        (out / name).parent.mkdir(parents=True, exist_ok=True)
+        make_folder((out / name).parent)
         write_image(out / f"{name}_ids.png", classes)
         write_image(out / f"{name}_colours.png", colorize(classes, opened.palette))
         write_image(out / f"{name}_overlay.png", overlay(image, classes, opened.palette, opacity=opacity))
@@ -205,7 +206,7 @@ def predict_video(opened: Opened, source: Path, out: Path, *, opacity: float) ->
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     rate = capture.get(cv2.CAP_PROP_FPS) or 25.0
     ids = out / f"{source.stem}_ids"
-    ids.mkdir(parents=True, exist_ok=True)
+    make_folder(ids)
     writers: dict[str, cv2.VideoWriter] = {}
     frames = 0
     try:

@@ -11,8 +11,9 @@ from pathlib import Path
 import cv2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from pipelines.command import check_writable, resolve, run_command, write_json
+from pipelines.command import check_writable, resolve, run_command
 from setr.config import Config, DataConfig
+from setr.data.atomic import write_json
 from setr.data.datasets import DATASETS, configured_dataset
 from setr.data.doctor import check, report_lines
 from setr.data.locations import is_uri, shown

@@ -13,14 +13,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.command import write_json
 from pipelines.experiment import PICTURE
 from pipelines.jobs import Planned
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES
 from pipelines.lineage import DIFFS
 from pipelines.serving import LOADER, example, write_published
 from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
-from setr.data.atomic import read_json
+from setr.data.atomic import read_json, write_json
 from setr.paper.cells import find_cell
 from setr.paper.code import scoring_code
 from setr.reporting.results import Result, read_experiment, save_results

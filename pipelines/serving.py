@@ -12,9 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.command import write_json
 from pipelines.ledger import EXPERIMENT, SCORES
-from setr.data.atomic import read_json
+from setr.data.atomic import give_rights, make_folder, read_json, write_json
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict_batch
 from setr.models.segmenter import Segmenter, build_model
@@ -58,9 +57,10 @@ def write_published(folder: Path, out: Path) -> str:
         checkpoint, classes = folder / scores["checkpoint_folder"], scores["classes"]
     except (KeyError, IndexError) as error:
         raise InputError("E_EXPERIMENT", "not the record of a finished experiment", where=folder, found=error) from None
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     weights = {name: value.contiguous() for name, value in weights_to_score(checkpoint).items()}
     save_file(weights, out / WEIGHTS)
+    give_rights(out / WEIGHTS)
     sha256 = file_sha256(out / WEIGHTS)
     model = {
         "variant": experiment["variant"],

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.command import check_writable, resolve, run_command, write_json
+from pipelines.command import check_writable, resolve, run_command
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.jobs import Planned, plan_earlier, plan_sweep
 from pipelines.ledger import EVENTS, state_of
@@ -28,6 +28,7 @@ from pipelines.preflight import storage_bytes
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.replays import replay_changed
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
+from setr.data.atomic import make_folder, write_json
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
@@ -36,7 +37,7 @@ from setr.paper.cells import cells
 from setr.paper.miniature import DATASET
 from setr.reporting.results import Result, load_results, save_results
 from setr.training.events import read_events
-from setr.training.lease import exclusive
+from setr.training.lease import Lease, exclusive
 from setr.training.proxies import PROXIES
 
 if TYPE_CHECKING:
@@ -70,8 +71,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     check_writable(resolve(config.storage.results))
     status = 0
     if missing:
-        with exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS):
-            status = train_missing(config, plan, missing, storage)
+        with exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS) as lease:
+            status = train_missing(config, plan, missing, storage, lease)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
@@ -106,8 +107,13 @@ def make_missing_inputs(config: Config) -> None:
         make_weights(config.weights, weights, workers=os.cpu_count() or 1)
 
 
-def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path) -> int:
-    """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal."""
+def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path, lease: Lease) -> int:
+    """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal.
+
+    Raises EnvironmentFailure (E_LEASE) if another sweep has taken the storage path over: it has the results then.
+    """
+    if not lease.has_locks:
+        print(lease.note())
     from pipelines.placement import run_all, slots_of
     from pipelines.recording import Recorder, finish_parent
     from pipelines.session import clear_ray_folders, joined_cluster
@@ -133,7 +139,9 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
             missing, tracker, parent, origin(), progress.update, register=config.tracking.register_models
         )
         with tracker.system_metrics(parent), recorder:
-            run_all(config, missing, stop_file, storage, resources)
+            untold = run_all(config, missing, stop_file, storage, resources, lease)
+        lease.check()
+        progress.update(untold)
         # What a worker of a killed driver had finished before its turn came was not begun again.
         waiting = [entry for entry in missing if board.rows[entry.identity].status == "waiting"]
         over = [entry.identity for entry in waiting if entry.state_now()[0] == "done"]
@@ -191,7 +199,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> i
 
     done = {entry.identity: entry for entry in planned if state_of(entry.folder)[0] == "done"}
     runs = folder / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    make_folder(runs)
     asked_before = earlier_cells(runs)
     if asked_before.keys() - {entry.identity for entry in planned}:
         done |= {entry.identity: entry for entry in plan_earlier(config, planned) if entry.identity in asked_before}

@@ -37,6 +37,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from setr.config import TrackingConfig
+from setr.data.atomic import give_rights, make_folder
 from setr.errors import EnvironmentFailure
 from setr.training.events import Event, curves
 
@@ -436,7 +437,7 @@ def _make_database(path: Path) -> None:
     """Makes MLflow's tables aside unless the file is there: a process killed half way would leave half of them."""
     if path.exists():
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         made = Path(folder) / path.name
         MlflowClient(f"sqlite:///{made}").search_experiments(max_results=1)
@@ -446,3 +447,4 @@ def _make_database(path: Path) -> None:
             pass  # somebody else was as fast, and may have written
         except OSError:
             made.replace(path)  # a file system without links
+        give_rights(path)

@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from pipelines.command import check_writable, resolve, run_command, write_json
+from pipelines.command import check_writable, resolve, run_command
 from setr.config import Config, WeightsConfig, to_dict
+from setr.data.atomic import write_file, write_json
 from setr.data.datasets import DATASETS
 from setr.data.scenes import render_scene
 from setr.models.pretrained_files import fetch_pretrained
@@ -90,10 +91,7 @@ def _train(proxy: Proxy, values: dict[str, Any], folder: Path) -> tuple[str, flo
         seed=settings.seed,
     )
     path = folder / f"{proxy.name}.safetensors"
-    temporary = path.with_suffix(".tmp")
-    save_file(tensors, temporary)
-    temporary.chmod(0o644)
-    temporary.replace(path)
+    write_file(path, save(tensors), read_only=False)
     receipt = {
         "name": proxy.name,
         "stands_for": proxy.stands_for,

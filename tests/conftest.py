@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 
 ROOT = Path(__file__).resolve().parent.parent
 ROLES = ROOT / "infra" / "kubernetes" / "tracking" / "roles.sh"
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # for users.py, here and in the processes that tests start
 
 # Two cores are shared by everything a test starts; one thread per process is faster than two that wait for each other.
 torch.set_num_threads(1)

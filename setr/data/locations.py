@@ -20,7 +20,7 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from setr.data.atomic import make_folder, new_file, storage_failure, sync_folder, write_file
+from setr.data.atomic import make_folder, new_file, open_lock, storage_failure, sync_folder, write_file
 from setr.data.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from setr.data.shards import Shards, open_shards
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
@@ -140,7 +140,7 @@ def _only_copier(folder: Path) -> Iterator[None]:
     """Holds the lock of a copy, waiting for whoever holds it; the kernel drops it with the process."""
     path = folder.with_name(f".{folder.name}.lock")
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = open_lock(path)
     except OSError as error:
         raise storage_failure(path, error) from error
     try:
@@ -172,7 +172,7 @@ def _copy(location: str, manifest: Manifest, data: bytes, folder: Path) -> None:
         for left in (folder, *folder.parent.glob(f".{folder.name}.*.tmp")):  # damaged, or of a process that was killed
             if left.exists():
                 shutil.rmtree(left)
-        aside.mkdir()
+        make_folder(aside)
         _require_space(folder.parent, sum(entry.bytes for entry in manifest.shards))
         with ThreadPoolExecutor(_STREAMS) as pool:
             jobs = [

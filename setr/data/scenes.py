@@ -18,7 +18,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from setr.data.atomic import storage_failure
+from setr.data.atomic import make_folder, storage_failure
 from setr.data.scene_drawing.cities import TRAIN_CITIES, VAL_CITIES, City
 from setr.data.scene_drawing.render import compose, render
 from setr.errors import EnvironmentFailure, InputError
@@ -78,7 +78,7 @@ def write_scenes(
     batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
     try:
         shutil.rmtree(partial_root, ignore_errors=True)  # what a killed run left
-        partial_root.mkdir(parents=True)
+        make_folder(partial_root)
         done = 0
         for written in _run(draw, batches, workers):
             done += written
@@ -142,7 +142,7 @@ def _write_batch(root: Path, jobs: list[tuple[str, int]], *, seed: int, height: 
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     encoded, data = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 2])
     assert encoded
     path.write_bytes(data.tobytes())

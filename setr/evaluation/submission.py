@@ -20,7 +20,7 @@ from torch import nn
 
 from setr.data.ade20k import ADE20K
 from setr.data.archives import ArchiveMember, list_members, read_member
-from setr.data.atomic import make_folder, storage_failure, sync_folder
+from setr.data.atomic import give_rights, make_folder, storage_failure, sync_folder
 from setr.data.cityscapes import CITYSCAPES, TRAIN_ID_TO_ID
 from setr.data.images import decode_raw_label
 from setr.data.shards import Shards
@@ -157,6 +157,7 @@ def write_submission(
             checked = check_submission(draft, server, sizes=sizes)
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
+            give_rights(draft, folder=path.parent)
             draft.replace(path)
             sync_folder(path.parent)
         except OSError as error:

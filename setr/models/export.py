@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from setr.data.atomic import make_folder, storage_failure
+from setr.data.atomic import give_rights, make_folder, storage_failure
 from setr.data.transforms import MEAN, STD
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.models.segmenter import Segmenter
@@ -148,7 +148,7 @@ def _written_aside(path: Path) -> Iterator[Path]:
             yield Path(folder) / path.name
             # The file itself comes last: whoever sees it sees what belongs to it.
             for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
-                file.chmod(0o644)
+                give_rights(file, folder=path.parent)
                 file.replace(path.with_name(file.name))
         except OSError as error:
             raise storage_failure(path, error) from None

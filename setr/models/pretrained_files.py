@@ -12,6 +12,7 @@ import torch
 from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 from timm.models import PretrainedCfg
 
+from setr.data.atomic import make_folder, new_file
 from setr.errors import EnvironmentFailure, InputError
 
 REACH_SECONDS = 5.0
@@ -37,10 +38,9 @@ def fetch_pretrained(name: str, folder: str | Path | None = None) -> Path:
     if folder is None:
         return cached
     target = Path(folder) / f"{name}{cached.suffix}"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    shutil.copyfile(cached, partial)
-    partial.replace(target)
+    make_folder(target.parent)
+    with cached.open("rb") as source, new_file(target, read_only=False) as file:
+        shutil.copyfileobj(source, file)
     return target
 
 

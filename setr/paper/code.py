@@ -45,6 +45,7 @@ NOT_FOLLOWED = (
     "setr.reporting",
     "setr.training.checkpoint",
     "setr.training.checkpoint_names",
+    "setr.training.claims",
     "setr.training.events",
     "setr.training.lease",
     "setr.training.resume",

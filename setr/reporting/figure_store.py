@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from setr.data.atomic import write_file
+from setr.data.atomic import write_json
 from setr.paper.experiment import canonical_json
 from setr.paper.recipes import decoder_of
 from setr.reporting.drawing import Figure
@@ -87,8 +87,7 @@ def keep(folder: Path, wanted: Wanted, key: str, figures: Sequence[Figure]) -> N
         "figures": [{**asdict(figure), "name": f"{wanted.name}-{figure.name}"} for figure in figures],
     }
     record["sha256"] = _digest(record)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_file(folder / f"{wanted.name}.json", (json.dumps(record, sort_keys=True, indent=1) + "\n").encode())
+    write_json(folder / f"{wanted.name}.json", record)
 
 
 def forget_others(folder: Path, wanted: Sequence[Wanted]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from setr.data.atomic import write_text
 from setr.errors import InputError
 from setr.paper.experiment import Experiment, identity_of, sha256_of
 from setr.training.events import curves as curves_of
@@ -198,10 +199,7 @@ def save_results(path: Path, results: Iterable[Result]) -> None:
     """Writes results as one JSON file, so that a report can be made without the tracking server."""
     records = [asdict(result) for result in results]
     text = json.dumps(records, sort_keys=True, indent=1, default=str)
-    temporary = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, text + "\n")
 
 
 def load_results(path: Path) -> list[Result]:

@@ -2,12 +2,13 @@
 
 import hashlib
 import json
+import secrets
 import shutil
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from setr.data.atomic import give_rights, make_folder
 from setr.errors import EnvironmentFailure, InputError
 
 STATE = "site.json"  # what the site was made from, and the hash of each file
@@ -46,17 +47,16 @@ def check_folder(folder: Path) -> None:
 
 def swap_in(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes all files into a folder beside the final one and exchanges the two; readers see the old or the new."""
-    old = folder.with_name(f".{folder.name}.old")
+    token = secrets.token_hex(4)
+    temporary, old = folder.with_name(f".{folder.name}.new-{token}"), folder.with_name(f".{folder.name}.old-{token}")
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.new-", dir=folder.parent))
+        make_folder(temporary)
         try:
-            temporary.chmod(0o755)
             for name, data in files.items():
                 file = temporary / name
-                file.parent.mkdir(exist_ok=True)
+                make_folder(file.parent)
                 file.write_bytes(data)
-            shutil.rmtree(old, ignore_errors=True)
+                give_rights(file)
             if folder.exists():
                 folder.rename(old)
             temporary.rename(folder)

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from setr.data.atomic import read_json
+from setr.data.atomic import read_json, write_json
 from setr.data.loader import Batch
 from setr.data.shards import Shards
 from setr.errors import InputError, IntegrityError
@@ -32,7 +32,7 @@ from setr.training import checkpoint
 from setr.training.checkpoint import CheckpointInfo
 from setr.training.computation import Computation
 from setr.training.context import Context, Event
-from setr.training.lease import exclusive
+from setr.training.lease import Lease, exclusive
 from setr.training.resume import Found, find_checkpoint, require_same_tensors
 from setr.training.settings import Settings
 from setr.training.step import StepResult
@@ -69,8 +69,10 @@ class Attempt:
         folder: Path,
         context: Context,
         settings: Settings,
+        lease: Lease | None = None,
     ) -> None:
-        """Take hold of the parts; `model` is trained in place."""
+        """Take hold of the parts; `model` is trained in place. The first rank takes the folder's `lease` if None."""
+        self.lease = lease
         self.experiment, self.recipe, self.context, self.settings = experiment, experiment.recipe, context, settings
         self.folder, self.shards, self.model = folder, shards, model
         self.sections = Sections()
@@ -90,7 +92,7 @@ class Attempt:
 
     def __enter__(self) -> "Attempt":
         """Takes the folder for this process alone and starts the watchdog."""
-        self.context.on_main(lambda: self._exit.enter_context(exclusive(self.folder)))
+        self.context.on_main(self._own_folder)
         hang = watched(
             self.sections,
             self.folder,
@@ -109,6 +111,10 @@ class Attempt:
             except Exception:
                 if error is None:
                     raise
+
+    def _own_folder(self) -> None:
+        self.lease = self.lease or self._exit.enter_context(exclusive(self.folder))
+        self.writer.owner = self.lease
 
     def resume(self) -> int:
         """Builds the training and returns the finished steps it goes on from: the newest sound checkpoint's, or 0."""
@@ -150,7 +156,8 @@ class Attempt:
     def step(self, batch: Batch, *, stop: bool) -> StepResult:
         """Returns what one step found, after the update."""
         with self.sections(STEP):
-            result = self.computation.step(batch, stop=stop)
+            # A lease that was lost leads to the check in save(), on all ranks.
+            result = self.computation.step(batch, stop=stop or (self.lease is not None and self.lease.lost))
             self.unlabelled += result.labelled_pixels == 0
             if result.replaced:
                 self._quarantine(batch)
@@ -206,7 +213,7 @@ class Attempt:
         self.evaluations[step] = json.loads(json.dumps(scores), parse_constant=lambda _: None)
         if self.context.is_main:
             record = {str(at): found for at, found in self.evaluations.items()}
-            checkpoint.write_json(self.folder / EVALUATIONS, record)
+            write_json(self.folder / EVALUATIONS, record, owner=self.lease)
             self._prune()
         self._report_evaluation(step)
 
@@ -236,6 +243,8 @@ class Attempt:
 
     def report(self, event: str, step: int, **values: Any) -> None:
         """Gives an event to whoever follows this training."""
+        if self.lease is not None:
+            self.lease.check()
         record: Event = {"event": event, "step": step, "time": time.time(), **values}
         self.context.report(record)
 
@@ -281,7 +290,7 @@ class Attempt:
     def _prune(self) -> None:
         ranked = [(found.get("mIoU") or 0.0, step) for step, found in self.evaluations.items()]
         best = [max(ranked)[1]] if ranked else []
-        removed = checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best)
+        removed = checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best, owner=self.lease)
         if self.trace is not None:
             self.trace.forget(removed)
 
@@ -296,6 +305,7 @@ class Attempt:
                 self._origin(),
                 last_step=self.recipe.iterations,
                 allow_drift=self.settings.allow_drift,
+                owner=self.lease,
             )
             return {"info": found.info, "state": found.state, "notes": found.notes, "evaluations": self._kept_scores()}
 
@@ -308,7 +318,7 @@ class Attempt:
         if info is None:
             computation.share_start()
             if self.context.is_main:
-                self.trace = TraceWriter.begin(self.folder, computation)
+                self.trace = TraceWriter.begin(self.folder, computation, owner=self.lease)
             return 0
         self.saved = CheckpointInfo(Path(info["path"]), info["step"], info["sha256"])
         self.unlabelled = state["unlabelled"]
@@ -328,7 +338,7 @@ class Attempt:
 
         def resume() -> str:
             try:
-                self.trace = TraceWriter.resume(self.folder, self.experiment, step)
+                self.trace = TraceWriter.resume(self.folder, self.experiment, step, owner=self.lease)
             except IntegrityError as error:
                 (self.folder / TRACE).unlink(missing_ok=True)
                 return str(error)

@@ -24,14 +24,23 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from setr.data.atomic import sync_folder, write_file
+from setr.data.atomic import (
+    OWNED,
+    Owner,
+    give_rights,
+    make_folder,
+    move_aside,
+    refused,
+    sync_folder,
+    temporary_path,
+    write_file,
+)
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.training.checkpoint_names import STEP_NAME, step_name, step_of, steps
 
 SCHEMA = 1
 _MANIFEST = "manifest.json"
 _STATE = "state.json"
-_TEMPORARY = ".tmp-"
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # {"model": {...}, "optimizer": {...}}: one safetensors file each
 
@@ -54,39 +63,57 @@ class Checkpoint:
     state: dict[str, Any]
 
 
-def save(root: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -> CheckpointInfo:
+def save(
+    root: Path, step: int, tensors: Tensors, state: Mapping[str, Any], *, owner: Owner | None = None
+) -> CheckpointInfo:
     """Writes a checkpoint and returns it once it would survive a power cut.
 
-    `state` is JSON-able and names the experiment's `identity`. Raises EnvironmentFailure if the disk refuses; then
-    nothing is left behind.
+    `state` is JSON-able and names the experiment's `identity`. Raises EnvironmentFailure if the disk refuses, or if
+    `owner` does not own the folder any more; then nothing is left behind.
     """
     final = root / step_name(step)
-    folder = root / f"{_TEMPORARY}{final.name}-{os.getpid()}"
-    assert not final.exists(), f"{final} is written once"
+    folder = _beside(final, owner)
     try:
+        if owner is not None:
+            owner.check()
+        assert not final.exists(), f"{final} is written once"
         _require_space(root, tensors)
-        folder.mkdir(parents=True)
-        for name, entries in tensors.items():
-            safetensors.torch.save_file(dict(entries), folder / f"{name}.safetensors")
-        write_json(folder / _STATE, {**state, "step": step})
-        files = {}
-        for path in sorted(folder.iterdir()):
-            with path.open("rb") as file:
-                digest = hashlib.file_digest(file, "sha256").hexdigest()
-                os.fsync(file.fileno())
-            files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
-        manifest = {"schema": SCHEMA, "step": step, "identity": state.get("identity", ""), "files": files}
-        write_json(folder / _MANIFEST, manifest)
-        sha256 = hashlib.sha256((folder / _MANIFEST).read_bytes()).hexdigest()
-        sync_folder(folder)
+        make_folder(folder)
+        sha256 = _write(folder, step, tensors, state)
+        if owner is not None:
+            owner.check()
         folder.rename(final)
         sync_folder(root)
-    except (OSError, SafetensorError) as error:
+    except BaseException as error:
         shutil.rmtree(folder, ignore_errors=True)
+        if not isinstance(error, OSError | SafetensorError):
+            raise
+        lost = refused(final, error, owner) if isinstance(error, OSError) else None
+        if lost is not None and lost.code == "E_LEASE":
+            raise lost from None
         raise EnvironmentFailure(
             "E_STORAGE", "cannot write the checkpoint", where=final, found=error, remedy="free space, or change folders"
         ) from None
     return CheckpointInfo(final, step, sha256)
+
+
+def _write(folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) -> str:
+    """Writes and syncs all files, the manifest last; returns the manifest's SHA-256."""
+    for name, entries in tensors.items():
+        path = folder / f"{name}.safetensors"
+        safetensors.torch.save_file(dict(entries), path)
+        give_rights(path)
+    _write_json(folder / _STATE, {**state, "step": step})
+    files = {}
+    for path in sorted(folder.iterdir()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+    manifest = {"schema": SCHEMA, "step": step, "identity": state.get("identity", ""), "files": files}
+    _write_json(folder / _MANIFEST, manifest)
+    sync_folder(folder)
+    return hashlib.sha256((folder / _MANIFEST).read_bytes()).hexdigest()
 
 
 def load(path: Path, *, identities: Collection[str] | None = None) -> Checkpoint:
@@ -121,20 +148,21 @@ def load_latest(
     identities: Collection[str] | None = None,
     *,
     on_damaged: Callable[[Path, str], None] = lambda path, reason: None,
+    owner: Owner | None = None,
 ) -> Checkpoint | None:
     """Returns the newest checkpoint that verifies, None if there is none.
 
     Damaged ones are renamed to quarantine-... and told to `on_damaged` (new path, reason); what an interrupted write
-    left behind is removed.
+    left behind is removed (an `owner` has removed it when the folder became its own).
     """
-    sweep(root)
+    if owner is None:
+        sweep(root)
     for path in reversed(steps(root)):
         try:
             return load(path, identities=identities)
         except IntegrityError as error:
             aside = root / f"quarantine-{path.name}-{time.time_ns()}"
-            path.rename(aside)
-            sync_folder(root)
+            move_aside(path, aside, owner=owner)
             on_damaged(aside, str(error))
     return None
 
@@ -158,19 +186,22 @@ def manifest_hash(path: Path) -> str:
 def sweep(root: Path) -> None:
     """Removes what interrupted writes and deletions left behind; nobody else may be writing."""
     if root.is_dir():
-        for path in root.glob(f"{_TEMPORARY}*"):
+        for path in root.glob(f"{OWNED}*"):
             shutil.rmtree(path, ignore_errors=True)
 
 
-def prune(root: Path, *, keep_last: int, keep_steps: Iterable[int] = ()) -> list[int]:
-    """Removes all but the `keep_last` newest checkpoints and those of `keep_steps`; returns the steps removed."""
+def prune(root: Path, *, keep_last: int, keep_steps: Iterable[int] = (), owner: Owner | None = None) -> list[int]:
+    """Deletes all but the `keep_last` newest checkpoints and those of `keep_steps`; returns the steps deleted.
+
+    Raises EnvironmentFailure.
+    """
     kept = set(keep_steps)
     removed = []
     for path in steps(root)[: -max(1, keep_last)]:
         if step_of(path) not in kept:
             # Renamed first: a deletion that is cut off must not leave half a checkpoint under its name.
-            aside = root / f"{_TEMPORARY}old-{path.name}"
-            path.rename(aside)
+            aside = _beside(path, owner)
+            move_aside(path, aside, owner=owner)
             shutil.rmtree(aside, ignore_errors=True)
             removed.append(step_of(path))
     return removed
@@ -183,6 +214,7 @@ class Writer:
         """Write under `root`; without `background`, save() returns when the checkpoint is on disk."""
         self.root = root
         self.background = background
+        self.owner: Owner | None = None  # of `root`, asked before a checkpoint gets its name
         self.seconds = 0.0  # the last write took
         self._copies: dict[str, dict[str, Tensor]] = {}
         self._thread: threading.Thread | None = None
@@ -213,7 +245,7 @@ class Writer:
     def _write(self, step: int, tensors: Tensors, state: Mapping[str, Any]) -> None:
         start = time.perf_counter()
         try:
-            self._written = save(self.root, step, tensors, state)
+            self._written = save(self.root, step, tensors, state, owner=self.owner)
         except BaseException as error:  # handed to join(): a thread has nobody else to tell
             self._error = error
         self.seconds = time.perf_counter() - start
@@ -235,8 +267,7 @@ class Writer:
         return self._copies
 
 
-def write_json(path: Path, value: object) -> None:
-    """Writes a JSON file that is there as a whole or not at all; raises EnvironmentFailure."""
+def _write_json(path: Path, value: object) -> None:
     write_file(path, _json(value).encode())
 
 
@@ -244,9 +275,14 @@ def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
 
 
+def _beside(path: Path, owner: Owner | None) -> Path:
+    """Returns a temporary name beside `path` that sweep(), or the owner's successor, clears away."""
+    return temporary_path(path, owner) if owner is not None else path.with_name(f"{OWNED}{path.name}-{os.getpid()}")
+
+
 def _require_space(root: Path, tensors: Tensors) -> None:
     needed = sum(tensor.nbytes for entries in tensors.values() for tensor in entries.values()) + (1 << 20)
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     free = shutil.disk_usage(root).free
     if free < needed:
         raise EnvironmentFailure(

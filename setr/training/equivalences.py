@@ -7,7 +7,6 @@ A result may be used under another code only while a whole, unedited line here s
 
 import hashlib
 import json
-import os
 import socket
 import time
 from collections.abc import Mapping
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from setr.data.atomic import storage_failure
+from setr.data.atomic import append
 from setr.paper.experiment import canonical_json
 
 NAME = "equivalences.jsonl"
@@ -55,7 +54,7 @@ class Proof:
 
 
 def record(folder: Path, *, trained: str, code: str, verdict: Verdict) -> None:
-    """Appends a comparison of `code` with the code that trained, on disk when this returns.
+    """Appends a comparison of `code` with the code that trained; a line that a power cut takes is made anew.
 
     Raises EnvironmentFailure (E_STORAGE) if the disk refuses.
     """
@@ -68,18 +67,7 @@ def record(folder: Path, *, trained: str, code: str, verdict: Verdict) -> None:
         "host": socket.gethostname(),
     }
     line = canonical_json({**entry, "sha256": _digest(entry)}) + "\n"
-    path = folder / NAME
-    try:
-        with path.open("a+b") as file:
-            if file.tell() > 0:
-                file.seek(-1, os.SEEK_END)
-                if file.read(1) != b"\n":  # left by a process that was killed
-                    line = "\n" + line
-            file.write(line.encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise storage_failure(path, error) from error
+    append(folder / NAME, line.encode())
 
 
 def is_equivalent(folder: Path, *, trained: str, code: str, trace_sha256: str, scoring: str = "") -> Proof | None:

@@ -6,11 +6,12 @@ at once, so there is no second copy that could disagree.
 
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from setr.data.atomic import Owner, append
 
 Event = dict[str, Any]
 
@@ -18,17 +19,13 @@ POINTS = ("metrics", "evaluation")  # events that hold points of curves
 NO_METRIC = ("event", "step", "time")
 
 
-def append_event(path: Path, event: Event) -> None:
-    """Appends one event as one line; a line that a killed process left unfinished is closed first."""
+def append_event(path: Path, event: Event, *, owner: Owner | None = None) -> None:
+    """Appends one event as one line; a line that a killed process left unfinished is closed first.
+
+    Raises EnvironmentFailure: E_STORAGE, or E_LEASE if `owner` does not own the folder any more.
+    """
     line = json.dumps({"time": round(time.time(), 3), **_finite(event)}, sort_keys=True) + "\n"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if file.tell() > 0:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                line = "\n" + line
-        # One write of a whole line: readers see all of it or none.
-        file.write(line.encode())
+    append(path, line.encode(), owner=owner)
 
 
 def read_events(path: Path) -> list[Event]:

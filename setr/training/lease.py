@@ -1,21 +1,41 @@
 """One writer per folder: a second process that wants the same one is refused while the first one lives.
 
+    <folder>/.lease            locked by who owns the folder
+    <folder>/.lease-00000007   who that is, with a beat: the seventh owner so far (setr.training.claims)
+
 On one machine the kernel's lock decides, which goes with its process. Between machines locks are not to be trusted on
-every shared file system, so the holder also writes a beat into the file, and one that stands still is taken for dead.
+every shared file system, so the owner also writes a beat into its file, and one that stands still is taken for dead.
+Where there are no locks, the beat alone decides. Machines are told apart by their names; clocks are never compared.
+
+Taken for dead is not dead: a process may have been suspended, or its file system may have hung. So each taking has a
+number that no other process gets, and every publish asks right before it whether the number is still the highest
+(Lease.check). What may lie between the check and the publish, the new owner closes before it does anything else:
+
+- files and folders appear by a rename from a temporary name that carries the number. The new owner removes those of
+  lower numbers, so a rename that was held up finds nothing to rename;
+- lines are appended to a file that was opened before the check. The new owner puts a copy of the file in its place, so
+  a line that was held up goes into the old one, which has no name any more;
+- a name that goes away (an old checkpoint, a damaged one) is moved aside, checked again, and moved back if it was late.
+
+What is left: a process that is suspended inside the last of these, and then killed, has moved aside a checkpoint that
+it was about to delete or to quarantine. And all of it takes a file system where a name that one machine has made,
+renamed or removed is so for the others when they next open it, as NFS, Lustre and CephFS promise.
 """
 
-import contextlib
+import errno
 import fcntl
 import os
-import re
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from setr.data.atomic import make_folder, open_lock, storage_failure
 from setr.errors import EnvironmentFailure
+from setr.training import claims
 
 NAME = ".lease"
 WAIT_SECONDS = 20.0  # a killed predecessor may still be on its way out
@@ -23,100 +43,152 @@ BEAT_SECONDS = 5.0
 DEAD_SECONDS = 30.0  # without a beat: six missed
 LOCK_SECONDS = 120.0  # until a file server lets go of the lock of a machine that is gone
 _POLL_SECONDS = 0.2
-_BEAT = re.compile(r", beat \d+")
+# Lustre without -o flock, NFS without a lock daemon, other file systems; NFS locks only what may be written.
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
+
+
+@dataclass(frozen=True, eq=False)
+class Lease:
+    """The right to write in a folder, until another process takes it over; an Owner of setr.data.atomic.
+
+    May travel to another process (as_dict): what that one writes is fenced as well.
+    """
+
+    folder: Path
+    number: int  # of this taking
+    holder: str  # whose it is: claims.holder()
+    above: "Lease | None" = None  # whoever gave the work out: it counts only as long as that one's does
+    has_locks: bool = True  # False: the file system has none, and the beat alone says who lives
+    _lost: threading.Event = field(default_factory=threading.Event, repr=False)
+
+    @property
+    def lost(self) -> bool:
+        """Returns whether a takeover has been noticed, by a check or between two beats; asks no file."""
+        return self._lost.is_set() or (self.above is not None and self.above.lost)
+
+    def check(self) -> None:
+        """Raises EnvironmentFailure: E_LEASE if another process has the folder, E_STORAGE if that cannot be told."""
+        if self.above is not None:
+            self.above.check()
+        if self._lost.is_set() or not claims.stands(self.folder, self.number, self.holder):
+            self._lost.set()
+            raise EnvironmentFailure(
+                "E_LEASE",
+                "another process has taken this folder over",
+                where=self.folder,
+                found=claims.newest(self.folder) or "no file of an owner: the folder was emptied",
+                remedy="this one was taken for dead and writes nothing more; leave the work to the other one",
+            )
+
+    def note(self) -> str:
+        """Returns the line to show where there are no locks."""
+        return (
+            f"note: no file locks in {self.folder}: whether another process lives is told by its beat alone, "
+            f"so after a kill the next one waits {DEAD_SECONDS:.0f} s"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns what from_dict() makes the lease of, in another process."""
+        return {"folder": str(self.folder), "number": self.number, "holder": self.holder}
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> "Lease":
+        """Returns a lease that another process holds: it can be checked, and is never given back."""
+        return cls(Path(record["folder"]), int(record["number"]), str(record["holder"]))
 
 
 @contextmanager
 def exclusive(
-    folder: Path, *, busy: str = "another process trains this experiment", wait_seconds: float | None = None
-) -> Iterator[None]:
-    """Holds `folder`/.lease for the time of the block; it is free again when the process dies, however.
+    folder: Path,
+    *,
+    busy: str = "another process trains this experiment",
+    wait_seconds: float | None = None,
+    above: Lease | None = None,
+) -> Iterator[Lease]:
+    """Gives the folder's lease for the time of the block; it is free again when the process dies, however.
 
     Waits for a holder that may be on its way out (None: WAIT_SECONDS), and for one on another machine until it is seen
-    to live or to be dead. Raises EnvironmentFailure, saying `busy` and naming the holder's host and process, if another
-    one keeps it; or if the folder is not writable.
+    to live or to be dead. Raises EnvironmentFailure: E_LEASE, saying `busy` and naming the holder's host and process,
+    if another one keeps it; E_STORAGE if the folder is not writable.
     """
-    path = folder / NAME
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        make_folder(folder)
+        lock = open_lock(folder / NAME)
     except OSError as error:
-        raise EnvironmentFailure(
-            "E_STORAGE", "cannot write here", where=folder, found=error.strerror, remedy="choose a folder that is yours"
-        ) from None
+        raise storage_failure(folder / NAME, error) from None
     try:
-        if not _take(file, path, WAIT_SECONDS if wait_seconds is None else wait_seconds):
+        lease, claim = _take(lock, folder, busy, WAIT_SECONDS if wait_seconds is None else wait_seconds, above)
+        with _beating(lease, claim):
+            yield lease
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int, folder: Path, busy: str, wait_seconds: float, above: Lease | None) -> tuple[Lease, int]:
+    """Returns the lease and the descriptor of its file: once the lock is ours, and no sign of life from elsewhere."""
+    start = since = time.monotonic()
+    seen, alive = claims.newest(folder), False
+    while True:
+        locked = _lock(lock, folder)
+        holder, now = claims.newest(folder), time.monotonic()
+        # Where the kernel cannot say that the holder is gone.
+        unknown = holder is not None and not holder.is_free and (holder.is_elsewhere or locked is None)
+        if holder != seen:
+            seen, since, alive = holder, now, unknown
+        if locked is not False and (not unknown or now - since >= DEAD_SECONDS):
+            number = holder.number + 1 if holder else 1
+            claim = claims.make(folder, number)
+            if claim is not None:
+                return Lease(folder, number, claims.holder(), above, has_locks=locked is not None), claim
+        patience = wait_seconds if alive or not unknown else LOCK_SECONDS if locked is False else DEAD_SECONDS
+        # One that lived a moment ago and has missed two beats since: soon it is known.
+        in_doubt = unknown and locked is not False and now - since > 2 * BEAT_SECONDS
+        if now - start > patience and not in_doubt:
             raise EnvironmentFailure(
                 "E_LEASE",
                 busy,
                 where=folder,
-                found=_BEAT.sub("", _read(path)) or "a process that has just started",
+                found=holder or "a process that has just started",
                 remedy="wait for it, or stop it",
             )
-        with _beating(file):
-            yield
-    finally:
-        os.close(file)
-
-
-def _take(file: int, path: Path, wait_seconds: float) -> bool:
-    """Returns whether the lease is ours: its lock, and no sign of life from a holder elsewhere."""
-    start = time.monotonic()
-    first = _read(path)
-    while True:
-        elapsed = time.monotonic() - start
-        locked = _lock(file)
-        holder = _read(path)
-        elsewhere = bool(holder) and not holder.startswith(f"host {socket.gethostname()},")
-        alive = elsewhere and holder != first
-        if locked and (not elsewhere or (not alive and elapsed >= DEAD_SECONDS)):
-            return True
-        patience = wait_seconds if alive or not elsewhere else DEAD_SECONDS if locked else LOCK_SECONDS
-        if elapsed > patience:
-            return False
         time.sleep(_POLL_SECONDS)
 
 
 @contextmanager
-def _beating(file: int) -> Iterator[None]:
-    """Writes who holds the lease, and again and again that it lives."""
-    done = threading.Event()
-
-    def beat(number: int) -> int:
-        # Always as long, in place: a reader never finds the file empty.
-        line = f"host {socket.gethostname()}, process {os.getpid()}, beat {number:08d}\n".encode()
-        return os.pwrite(file, line, 0)
+def _beating(lease: Lease, claim: int) -> Iterator[None]:
+    """Shuts out the earlier owners; writes again and again that this one lives, and watches whether it still owns."""
+    done, begun = threading.Event(), False
 
     def go_on() -> None:
         number = 0
-        while not done.wait(BEAT_SECONDS):
+        while not done.wait(BEAT_SECONDS) and not lease.lost:
             number += 1
-            with contextlib.suppress(OSError):  # a full disk: whoever writes something that counts will say so
-                beat(number)
+            # A full disk, or none: whoever writes something that counts will say so.
+            with suppress(OSError, EnvironmentFailure):
+                claims.beat(claim, number)
+                lease.check()
 
-    os.ftruncate(file, beat(0))
     thread = threading.Thread(target=go_on, name="lease", daemon=True)
     thread.start()
     try:
+        claims.shut_out(lease)
+        begun = True
         yield
     finally:
         done.set()
         thread.join()
-        # Left in order: nobody has to wait until it looks dead.
-        os.ftruncate(file, 0)
+        # One that could not shut the others out is no reason for the next one not to try.
+        claims.leave(claim, free=begun)
 
 
-def _read(path: Path) -> str:
-    """Returns what the holder last wrote; opened anew, so that a network file system asks its server."""
-    try:
-        return path.read_text(encoding="utf-8").strip()
-    except OSError:
-        return ""
-
-
-def _lock(file: int) -> bool:
+def _lock(file: int, folder: Path) -> bool | None:
+    """Returns whether the lock is ours, None where there are no locks; raises EnvironmentFailure for all else."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        if error.errno in _NO_LOCKS:
+            return None
+        raise storage_failure(folder / NAME, error) from error
     return True

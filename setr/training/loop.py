@@ -10,6 +10,7 @@ from setr.data.shards import Shards
 from setr.paper.experiment import Experiment
 from setr.training.attempt import Attempt, Evaluate, Outcome
 from setr.training.context import Context, Stopped
+from setr.training.lease import Lease
 from setr.training.settings import Settings
 
 __all__ = ["Outcome", "Stopped", "train"]
@@ -27,19 +28,28 @@ def train(
     context: Context,
     settings: Settings | None = None,
     should_stop: StopSource | None = None,
+    lease: Lease | None = None,
 ) -> Outcome:
     """Trains `model` in place to the recipe's last step and returns its scores, checkpoint and where the time went.
 
     Goes on from the newest sound checkpoint in `folder`, as if nothing had happened: on a CPU with as many ranks, to
     the bit. `model` comes as it is before the first step; `evaluate` returns the scores of a model in eval mode, on all
-    ranks.
+    ranks. `lease` is the folder's, on the first rank (None: taken here).
 
     Raises Stopped, after a save, when `should_stop` says so on any rank; InputError (E_DRIFT, E_NOT_FINITE, ...) for
-    what a user can mend; EnvironmentFailure when the disk refuses.
+    what a user can mend; EnvironmentFailure when the disk refuses, or another process has taken the folder (E_LEASE).
     """
     recipe = experiment.recipe
-    settings = settings or Settings()
-    with Attempt(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings) as attempt:
+    begun = Attempt(
+        experiment,
+        model=model,
+        shards=shards,
+        folder=folder,
+        context=context,
+        settings=settings or Settings(),
+        lease=lease,
+    )
+    with begun as attempt:
         step = attempt.resume()
         attempt.evaluate_if_owed(step, evaluate)
         for batch in attempt.batches():
@@ -47,7 +57,7 @@ def train(
             step = batch.step + 1
             last = step == recipe.iterations
             evaluation_due = last or step % recipe.evaluate_every == 0
-            if last or step % settings.log_every == 0:
+            if last or step % attempt.settings.log_every == 0:
                 attempt.log(step, result)
             if evaluation_due or result.stop or step % recipe.checkpoint_every == 0:
                 attempt.save(step)

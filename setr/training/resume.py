@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from setr.data.atomic import read_json
+from setr.data.atomic import Owner, read_json, write_json
 from setr.errors import InputError
 from setr.paper import spec
 from setr.training import checkpoint, checkpoint_names
@@ -29,19 +29,22 @@ class Found:
     notes: list[Note]
 
 
-def find_checkpoint(folder: Path, origin: Mapping[str, Any], *, last_step: int, allow_drift: bool) -> Found:
+def find_checkpoint(
+    folder: Path, origin: Mapping[str, Any], *, last_step: int, allow_drift: bool, owner: Owner | None = None
+) -> Found:
     """Returns the newest sound checkpoint in `folder` of the training that `origin` describes.
 
     `origin` holds identity, experiment and environment. Raises InputError with the differences if the folder trains
-    something else or was trained by other versions, unless `allow_drift`.
+    something else or was trained by other versions, unless `allow_drift`; EnvironmentFailure (E_LEASE) if `owner` does
+    not own the folder any more.
     """
     notes: list[Note] = []
-    identities = _agree(folder, origin, last_step, allow_drift, notes)
+    identities = _agree(folder, origin, last_step, allow_drift, notes, owner)
 
     def damaged(path: Path, reason: str) -> None:
         notes.append(("checkpoint_damaged", {"path": path.name, "reason": reason}))
 
-    found = checkpoint.load_latest(folder, identities, on_damaged=damaged)
+    found = checkpoint.load_latest(folder, identities, on_damaged=damaged, owner=owner)
     if found is None:
         return Found(None, {}, {}, notes)
     info = {"path": str(found.info.path), "step": found.info.step, "sha256": found.info.sha256}
@@ -82,12 +85,19 @@ def require_same_tensors(model: nn.Module, tensors: Mapping[str, Tensor], path: 
         )
 
 
-def _agree(folder: Path, origin: Mapping[str, Any], last_step: int, allow_drift: bool, notes: list[Note]) -> list[str]:
+def _agree(
+    folder: Path,
+    origin: Mapping[str, Any],
+    last_step: int,
+    allow_drift: bool,
+    notes: list[Note],
+    owner: Owner | None,
+) -> list[str]:
     """Returns the identities whose checkpoints are this training's, and writes down what the folder trains."""
     written = read_json(folder / IDENTITY)
     kept = written or _newest_origin(folder)
     if kept is None:
-        checkpoint.write_json(folder / IDENTITY, {**origin, "identities": [origin["identity"]]})
+        write_json(folder / IDENTITY, {**origin, "identities": [origin["identity"]]}, owner=owner)
         return [origin["identity"]]
     different = differences(kept, origin)
     if kept["identity"] == origin["identity"] and checkpoint_names.latest_step(folder) == last_step:
@@ -104,7 +114,7 @@ def _agree(folder: Path, origin: Mapping[str, Any], last_step: int, allow_drift:
     if different:
         notes.append(("drift", {"differences": different}))
     if different or not written:
-        checkpoint.write_json(folder / IDENTITY, {**origin, "identities": identities})
+        write_json(folder / IDENTITY, {**origin, "identities": identities}, owner=owner)
     return identities
 
 

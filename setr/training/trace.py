@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from setr.data.atomic import write_file
+from setr.data.atomic import Owner, write_file
 from setr.data.loader import Batch, Choice
 from setr.errors import IntegrityError
 from setr.paper.experiment import canonical_json
@@ -107,11 +107,11 @@ class Trace:
         return body + hashlib.sha256(body).digest()
 
 
-def write_trace(path: Path, trace: Trace) -> str:
+def write_trace(path: Path, trace: Trace, *, owner: Owner | None = None) -> str:
     """Writes the file as a whole, on disk when this returns, and returns its SHA-256; one that is equal stays."""
     data = trace.as_bytes()
     if not path.is_file() or path.read_bytes() != data:
-        write_file(path, data)
+        write_file(path, data, owner=owner)
     return hashlib.sha256(data).hexdigest()
 
 

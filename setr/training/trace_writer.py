@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
+from setr.data.atomic import Owner
 from setr.data.loader import Batch
 from setr.paper.experiment import Experiment
 from setr.training.checkpoint import manifest_hash
@@ -35,9 +36,9 @@ from setr.training.trace import (
 class TraceWriter:
     """The trace of one training, from its start or from a checkpoint on."""
 
-    def __init__(self, folder: Path, trace: Trace) -> None:
-        """Go on after the steps of `trace`."""
-        self._folder = folder
+    def __init__(self, folder: Path, trace: Trace, owner: Owner | None) -> None:
+        """Go on after the steps of `trace`; writes as long as the folder is `owner`'s (None: unasked)."""
+        self._folder, self._owner = folder, owner
         self._trace = trace
         self._steps = np.zeros(trace.iterations, STEP)
         self._steps[: len(trace.steps)] = trace.steps
@@ -51,7 +52,7 @@ class TraceWriter:
         self._checked = False  # whether the present machine is written down
 
     @classmethod
-    def begin(cls, folder: Path, computation: Computation) -> "TraceWriter":
+    def begin(cls, folder: Path, computation: Computation, *, owner: Owner | None = None) -> "TraceWriter":
         """Returns the trace of a training that has made no step."""
         experiment = computation.experiment
         tensors = traced_tensors(computation)
@@ -68,16 +69,16 @@ class TraceWriter:
             pixels=np.zeros(0, PIXELS),
             parameters={0: hash_parameters(tensors, tensors)},
         )
-        return cls(folder, trace)
+        return cls(folder, trace, owner)
 
     @classmethod
-    def resume(cls, folder: Path, experiment: Experiment, step: int) -> "TraceWriter":
+    def resume(cls, folder: Path, experiment: Experiment, step: int, *, owner: Owner | None = None) -> "TraceWriter":
         """Returns the trace on disk, cut to `step` finished steps.
 
         Raises IntegrityError (E_TRACE) if it is not this experiment's, damaged, or does not reach so far.
         """
         trace = read_trace(folder / NAME, identity=experiment.identity)
-        return cls(folder, trace.until(folder / NAME, step))
+        return cls(folder, trace.until(folder / NAME, step), owner)
 
     def add(self, batch: Batch, result: StepResult, computation: Computation) -> None:
         """Writes down a step that was just made."""
@@ -102,7 +103,7 @@ class TraceWriter:
     def save(self, step: int) -> None:
         """Puts the trace on disk; the checkpoint of `step` is about to be written."""
         self._saves.add(step)
-        write_trace(self._folder / NAME, self._now())
+        write_trace(self._folder / NAME, self._now(), owner=self._owner)
 
     def forget(self, steps: Collection[int]) -> None:
         """Leaves out what belongs to checkpoints that were removed."""
@@ -117,7 +118,7 @@ class TraceWriter:
             folders = {step: self._folder / step_name(step) for step in sorted(self._saves)}
             self.forget([step for step, folder in folders.items() if not folder.is_dir()])
             self._kept = {step: manifest_hash(folders[step]) for step in sorted(self._saves)}
-        return write_trace(self._folder / NAME, self._now())
+        return write_trace(self._folder / NAME, self._now(), owner=self._owner)
 
     def _note_machine(self, computation: Computation) -> None:
         machine = describe_machine(computation)
