@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from setr.models.variants import structure_record, variant_spec
 from setr.paper.cells import Cell, by_training, cells
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import decoder_of, recipe
@@ -61,6 +62,13 @@ def make_experiment(
         "weights": "" if "random" in cell.variant else digest(cell.variant),
         "code": digest(code),
     }
+    structure = variant_spec(
+        cell.variant,
+        num_classes=19 if scale == "miniature" else cell.published_protocol().num_classes,
+        crop_size=values["recipe"].crop_size,
+        scale=scale,
+    )
+    values["model"] = structure_record(structure)
     return Experiment(**{**values, **changes})
 
 
@@ -98,6 +106,7 @@ def make_result(
             "protocol": dataclasses.asdict(protocol),
             "digest": protocol.digest(),
             "manifest": digest("validation"),
+            "scoring": digest("scoring"),
         }
     done = steps if finished else steps[: len(steps) // 3]
     loss = [(step, 3.2 / (1 + 4 * step / total) + abs(chance.gauss(0, 0.12))) for step in done]

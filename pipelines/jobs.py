@@ -219,8 +219,7 @@ def _with_siblings(config: Config, planned: Planned) -> Planned:
     """
     experiment, keys = planned.experiment, list(planned.cells)
     for cell in cells():
-        same = (cell.variant, cell.schedule) == (experiment.variant, experiment.schedule)
-        if not (same and cell.runnable) or cell.key in keys:
+        if cell.variant != experiment.variant or not cell.runnable or cell.key in keys:
             continue
         try:
             dataset, recipe, protocol = _terms(config, cell)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from untrained import write_untrained
 
 from pipelines import jobs
 from pipelines.experiment import run_experiment
@@ -20,7 +21,6 @@ from setr.reporting.commands import train_command
 from setr.reporting.results import Result
 from setr.training.context import Context
 from setr.training.events import read_events
-from setr.training.proxies import PROXIES
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 
@@ -51,11 +51,8 @@ def test_the_command_that_a_trace_prints(home: Path, weights: Path) -> None:
 @pytest.fixture
 def weights(home: Path) -> Path:
     """Makes files that stand for the miniatures' pre-trained weights."""
-    folder = home / "weights"
-    folder.mkdir(exist_ok=True)
-    for proxy in PROXIES:
-        (folder / f"{proxy.name}.safetensors").write_bytes(proxy.name.encode())
-    return folder
+    write_untrained(home / "weights")
+    return home / "weights"
 
 
 CHANGED = ("training.recipe.base_lr=1.0e-5", "training.recipe.ratio_range=[0.8,1.2]", "miniature.evaluations=1")
@@ -101,7 +98,7 @@ def test_scores_of_other_images_are_not_what_is_asked_for(trained: Planned, home
     stored = json.loads((trained.folder / "scores.json").read_text())
     assert stored["scores"]["ss"]["manifest"] == manifest
     assert trained.state_now() == ("done", 4)
-    assert dataclasses.replace(trained, validation="0" * 64).state_now() == ("resumable", 4)
+    assert dataclasses.replace(trained, validation="0" * 64).state_now() == ("to score", 4)
 
 
 def test_the_precision_is_settled_when_it_is_planned(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +147,7 @@ def test_done_means_scored_by_every_protocol_that_is_asked_for(trained: Planned,
     assert state_of(trained.folder) == ("done", 4)
     assert state_of(trained.folder, trained.protocols) == ("done", 4)
     other = dataclasses.replace(trained.protocols[0], name="ms", flip=True)
-    assert state_of(trained.folder, [*trained.protocols, other]) == ("resumable", 4)
+    assert state_of(trained.folder, [*trained.protocols, other]) == ("to score", 4)
     assert state_of(trained.folder, trained.protocols, identity="0" * 64) == ("resumable", 4)
     wider = dataclasses.replace(trained, cells=("another",), protocols=(other,), state="resumable")
     for order in ([trained, wider], [wider, trained]):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from untrained import write_untrained
 
 from setr.training.events import read_events
 
@@ -37,14 +38,8 @@ def search(home: Path, *words: str, status: int = 0) -> str:
 
 @pytest.fixture(scope="module")
 def searched_home(tiny_home: Path) -> Path:
-    """Returns the tiny home with files where the miniature's weights would be: no trial reads them."""
-    from setr.training.proxies import PROXIES
-
-    (tiny_home / "weights").mkdir(exist_ok=True)
-    for proxy in PROXIES:
-        path = tiny_home / "weights" / f"{proxy.name}.safetensors"
-        if not path.exists():
-            path.write_bytes(proxy.name.encode())
+    """Returns the tiny home with files where the miniature's weights would be."""
+    write_untrained(tiny_home / "weights")
     return tiny_home
 
 

@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+from untrained import write_untrained
 
 from pipelines.space import command_of, decoded, planned_of, read_space
 from setr.config import Config, load_config
 from setr.errors import InputError
 from setr.models.variants import VARIANTS
-from setr.training.proxies import PROXIES
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 BASE = ("training.variant=setr-pup-random", "training.recipe={crop_size: [32, 32], batch_size: 2}")
@@ -21,11 +21,7 @@ def config(space: object, *words: str) -> Config:
 
 @pytest.fixture(autouse=True)
 def weights(home: Path) -> None:
-    (home / "weights").mkdir(exist_ok=True)
-    for proxy in PROXIES:
-        path = home / "weights" / f"{proxy.name}.safetensors"
-        if not path.exists():
-            path.write_bytes(proxy.name.encode())
+    write_untrained(home / "weights")
 
 
 def test_values_are_an_experiment_with_an_identity(home: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 
 from setr.errors import InputError
 from setr.paper.cells import find_cell
+from setr.paper.experiment import identity_of
 from setr.reporting.results import (
     Result,
     from_record,
-    hash_of,
     load_results,
     read_experiment,
     save_results,
@@ -101,7 +101,7 @@ def test_saved_results_read_back(tmp_path: Path, results_of: Callable[..., list[
     found = load_results(tmp_path / "copy" / "results.json")
     assert [one.identity for one in found] == [one.identity for one in made]
     assert found[0] == dataclasses.replace(made[0], experiment=found[0].experiment, scores=found[0].scores)
-    assert hash_of(found[0].experiment) == made[0].identity
+    assert identity_of(found[0].experiment) == made[0].identity
 
 
 @pytest.mark.parametrize("text", ["", "{}", '[{"identity": "a"}]', "[1]"])

@@ -19,8 +19,9 @@ from PIL import Image
 from benchmarks.accessibility import rendered
 from setr.errors import EnvironmentFailure, InputError
 from setr.paper.cells import find_cell
+from setr.paper.experiment import identity_of
 from setr.reporting import site_folder
-from setr.reporting.results import Note, Result, hash_of, save_results
+from setr.reporting.results import Note, Result, save_results
 from setr.reporting.site import build_site
 
 Make = Callable[..., Result]
@@ -64,10 +65,10 @@ def pages_of(folder: Path) -> dict[Path, Page]:
 
 def hostile(result: Result) -> Result:
     """Returns a result with markup in every text that a user or a tracking server can choose."""
-    experiment = {**result.experiment, "variant": EVIL, "dataset": EVIL, "schedule": EVIL}
+    experiment = {**result.experiment, "variant": EVIL, "dataset": EVIL, "schedule": EVIL, "code": EVIL}
     return dataclasses.replace(
         result,
-        identity=hash_of(experiment),
+        identity=identity_of(experiment),
         experiment=experiment,
         run_id=EVIL,
         run_url="javascript:alert(1)",

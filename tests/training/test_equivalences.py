@@ -135,8 +135,9 @@ def test_the_footnote_names_what_was_apart():
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):
+    (tmp_path / "file").touch()
     with pytest.raises(EnvironmentFailure, match="E_STORAGE"):
-        record(tmp_path / "nowhere", trained=TRAINED, code=CODE, verdict=EQUAL)
+        record(tmp_path / "file" / "folder", trained=TRAINED, code=CODE, verdict=EQUAL)
 
 
 def test_a_plan_reads_proofs_without_torch():
