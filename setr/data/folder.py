@@ -1,7 +1,7 @@
 """A data set of one's own: a folder of images, a folder of label PNGs with the same names, and the class names."""
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -132,7 +132,9 @@ def _nothing(what: str, root: Path, expected: str, files: Files) -> InputError:
     found, remedy = "", ""
     if files.found:
         found = f"{len(files.found)} files such as {min(files.found)}"
-        remedy = "convert them to PNG, or to JPEG if they are photographs" if what == "image" else "set data.label_suffix"
+        remedy = (
+            "convert them to PNG, or to JPEG if they are photographs" if what == "image" else "set data.label_suffix"
+        )
     return InputError("E_DATA_EMPTY", f"no {what} found", where=root, found=found, expected=expected, remedy=remedy)
 
 

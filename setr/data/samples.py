@@ -92,7 +92,10 @@ class Dataset:
 
     def list_samples(self, root: Path, split: str) -> list[Sample]:
         """Returns the split's samples in the order of their keys; raises E_DATA_EMPTY and E_PAIR_MISSING besides."""
-        listing = self.scan(root, split)
+        return self.complete(self.scan(root, split), root, split)
+
+    def complete(self, listing: Listing, root: Path, split: str) -> list[Sample]:
+        """Returns the samples of a split's listing; raises E_DATA_EMPTY and E_PAIR_MISSING unless it is complete."""
         missing = [
             *(f"{key} (no label)" for key in listing.unlabelled),
             *(f"{key} (no image)" for key in listing.orphans),

@@ -68,7 +68,8 @@ def spelled(path: Path) -> Path:
     for part in path.relative_to(path.anchor).parts:
         if not (found / part).exists() and found.is_dir():
             same = unicodedata.normalize("NFC", part)
-            part = next((name for name in os.listdir(found) if unicodedata.normalize("NFC", name) == same), part)
+            names = (entry.name for entry in found.iterdir())
+            part = next((name for name in names if unicodedata.normalize("NFC", name) == same), part)
         found /= part
     return found if found.exists() else path
 
