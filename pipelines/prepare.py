@@ -117,6 +117,14 @@ def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
             found=data.name,
             remedy="add data.name=<name>; shards go to data/shards/<name>",
         )
+    if not data.name or data.name.startswith(".") or "/" in data.name or not data.name.isprintable():
+        raise InputError(
+            "E_CONFIG",
+            "a name of a data set is one plain word: a folder of shards is called so",
+            where="data.name",
+            found=repr(data.name),
+            remedy="set data.name=<name> without slashes",
+        )
     dataset, root = configured_dataset(replace(data, root=str(resolve(data.root))))
     return dataset, resolve(str(root))
 

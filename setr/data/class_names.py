@@ -51,13 +51,15 @@ def _lines(path: Path) -> list[str]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        kind = "UTF-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "Latin-1 or another one-byte code"
+        code, kind = "LATIN1", "Latin-1 or another one-byte code"
+        if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            code = kind = "UTF-16"
         raise InputError(
             "E_CLASSES",
             "the file of class names is not UTF-8 text",
             where=path,
             found=f"byte {data[error.start]:#04x} in line {data[: error.start].count(bytes([10])) + 1}, perhaps {kind}",
-            remedy="save it as UTF-8 (iconv -f LATIN1 -t UTF-8)",
+            remedy=f"save it as UTF-8 (iconv -f {code} -t UTF-8)",
         ) from error
     return [name for name in (line.strip() for line in text.splitlines()) if name]
 

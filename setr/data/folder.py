@@ -1,7 +1,7 @@
 """A data set of one's own: a folder of images, a folder of label PNGs with the same names, and the class names."""
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -79,9 +79,11 @@ def scan(root: Path, split: str, *, settings: FolderSettings) -> Listing:
     if not images:
         raise _nothing("image", images_root, f"*{', *'.join(IMAGE_SUFFIXES)}", image_files)
     if not labels:
-        raise _nothing("label", labels_root, f"*{settings.label_suffix}", label_files)
+        raise _nothing(
+            "label", labels_root, f"*{settings.label_suffix}", label_files, _likely_suffix(images, label_files)
+        )
     divided = divide(images, labels, images_root, fraction=settings.validation_fraction)
-    if not divided.images.get(split):
+    if not divided.images.get(split) and images.keys() & labels.keys():
         raise InputError(
             "E_DATA_EMPTY",
             f"no image falls into split {split}",
@@ -89,6 +91,8 @@ def scan(root: Path, split: str, *, settings: FolderSettings) -> Listing:
             found=f"divided {divided.rule}",
             remedy="make sub-folders train/ and val/, or list files train.txt and val.txt",
         )
+    if not any(files.keys() & divided.labels.get(name, {}).keys() for name, files in divided.images.items()):
+        raise _no_pair(images, labels, label_files, images_root)
     listing = pair(divided.images[split], divided.labels.get(split, {}))
     junk = image_files.junk + label_files.junk
     return replace(listing, junk=junk, rule=divided.rule, outside=divided.outside, others=others)
@@ -128,12 +132,42 @@ def _stem(path: str, *suffixes: str) -> str | None:
     return stem(unicodedata.normalize("NFC", path), *suffixes)
 
 
-def _nothing(what: str, root: Path, expected: str, files: Files) -> InputError:
-    found, remedy = "", ""
+def _likely_suffix(images: Mapping[str, Source], label_files: Files) -> str:
+    """Returns the setting with which a label would be an image's, or an empty text."""
+    for path in label_files.found:
+        name = unicodedata.normalize("NFC", path)
+        for end in range(len(name) - 1, 0, -1):
+            if name[:end] in images and name.lower().endswith(".png"):
+                return f"set data.label_suffix={name[end:]}"
+    return ""
+
+
+def _no_pair(
+    images: Mapping[str, Source], labels: Mapping[str, Source], label_files: Files, images_root: Path
+) -> InputError:
+    """Returns the error for images and labels of which no two have the same name."""
+    image, label = min(images), min(labels)
+    remedy = _likely_suffix(images, label_files) or "give each label the path of its image, or set data.label_suffix"
+    if {key.casefold() for key in images} & {key.casefold() for key in labels}:
+        remedy = "write capital letters alike in both"
+    elif {key.partition("/")[2] for key in images} & {key.partition("/")[2] for key in labels} - {""}:
+        remedy = "the first folders differ: name the folders (in an archive: pack the files) below them"
+    return InputError(
+        "E_PAIR_MISSING",
+        "no image and label have the same name",
+        where=images_root,
+        found=f"images such as {image!r}, labels such as {label!r}",
+        remedy=remedy,
+    )
+
+
+def _nothing(what: str, root: Path, expected: str, files: Files, remedy: str = "") -> InputError:
+    found = ""
     if files.found:
         found = f"{len(files.found)} files such as {min(files.found)}"
-        remedy = (
-            "convert them to PNG, or to JPEG if they are photographs" if what == "image" else "set data.label_suffix"
+        kinds = "convert them to PNG, or to JPEG if they are photographs"
+        remedy = remedy or (
+            kinds if what == "image" else "labels are PNG files: convert them, or set data.label_suffix"
         )
     return InputError("E_DATA_EMPTY", f"no {what} found", where=root, found=found, expected=expected, remedy=remedy)
 

@@ -189,7 +189,7 @@ def family_remedy(found: Mapping[int, int], dataset: Dataset) -> str:
     for family in dataset.families:
         if family.name != dataset.family and family.values.issuperset(found):
             return f"these values fit {family.name}: {family.setting}"
-    return "correct the labels or the list of classes"
+    return "correct the labels (smoothing and resizing make such values) or the list of classes"
 
 
 def is_wide(values: np.ndarray, dataset: Dataset) -> bool:

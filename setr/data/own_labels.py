@@ -73,7 +73,7 @@ def check_labels(samples: Sequence[Sample], dataset: Dataset, *, threads: int = 
     for error in judge(dataset, facts):
         raise error
     for fact, (_, label) in zip(facts, labels, strict=True):
-        if not _allowed(dataset, fact.values):
+        if dataset.read_colors is None and not _allowed(dataset, fact.values):
             to_train_ids(parse_raw_label(read_bytes(label), label, dataset), dataset, label)
 
 
@@ -113,6 +113,8 @@ def _family(dataset: Dataset, found: frozenset[int]) -> InputError | None:
         reads = f"reads white as {dataset.classes[-1]!r}" if count == 2 and not shifted else f"needs {two}"
         setting = f"set {_BLACK_AND_WHITE}, which {reads}" + (" and no data.zero_ignored" if shifted else "")
         return _error(dataset, found, "masks of 0 and 255: 255 would be read as ignored", setting)
+    if count == 1:
+        return _one_class(dataset, found, two)
     if shifted and not values - {0}:
         return _error(dataset, found, "every pixel is ignored", "leave out data.zero_ignored")
     if shifted and values == frozenset(range(count)):
@@ -123,17 +125,18 @@ def _family(dataset: Dataset, found: frozenset[int]) -> InputError | None:
         return _error(dataset, found, f"masks of 0 and 1, for {count} class names", f"set {names}")
     other = next((family for family in dataset.families if family.name != dataset.family), None)
     if other is not None and not _allowed(dataset, found) and other.values >= found:
-        return _error(dataset, found, f"the labels are {other.name}, read as {dataset.family}", other.setting)
+        setting = other.setting if 0 in found or shifted else "set data.zero_ignored=true"
+        return _error(dataset, found, f"the labels are {other.name}, read as {dataset.family}", setting)
     if len(found) == count > 1 and max(found) < 256 and not _allowed(dataset, found):
         greys = ",".join(f"[{value},{value},{value}]" for value in sorted(found))
         return _error(
             dataset, found, "as many numbers as classes, but others", f"set data.palette=[{greys}] to read them"
         )
-    return _one_class(dataset, found, two)
+    return None
 
 
 def _one_class(dataset: Dataset, found: frozenset[int], two: str) -> InputError | None:
-    if dataset.num_classes > 1 or not _allowed(dataset, found):
+    if dataset.num_classes > 1:
         return None
     return _error(dataset, found, "a single class leaves nothing to tell apart", f"name the rest too: {two}")
 
@@ -227,8 +230,7 @@ def _kind(label: Source) -> str:
 
 
 def _allowed(dataset: Dataset, values: frozenset[int]) -> bool:
-    if dataset.read_colors is not None:
-        return True
+    """Returns whether all values have a meaning as class numbers."""
     return all(0 <= value < 256 and dataset.label_map[value] != NOT_ALLOWED for value in values)
 
 

@@ -175,7 +175,9 @@ def _require_inside(root: Path, path: Path, real: Path) -> None:
             where=path,
             found=real,
             expected=f"a path below {root}",
-            remedy=_link_remedy(real, "set data.root to the real folder, or put copies in the links' place (cp -rL)"),
+            remedy=_link_remedy(
+                real, "set data.root (data.images, data.labels) to the real folder, or copy with cp -rL"
+            ),
         )
 
 
