@@ -19,7 +19,7 @@ from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, st
 from setr.data.atomic import read_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
-from setr.errors import SetrError
+from setr.errors import InputError, SetrError
 from setr.evaluation.calibration import expected_calibration_error
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
@@ -96,7 +96,9 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dic
     protocols = [Protocol(**record) for record in job["protocols"]]
     if context.broadcast_json(_is_done(folder, experiment, protocols, shards["val"]) if context.rank == 0 else None):
         return {"status": "finished"}
-    model, receipts = new_model(experiment, shards["train"].manifest.num_classes, job["weights"])
+    num_classes = shards["train"].manifest.num_classes
+    require_batch_statistics(experiment, num_classes, job["micro_batch"], context.world_size)
+    model, receipts = new_model(experiment, num_classes, job["weights"])
 
     newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
 
@@ -186,6 +188,35 @@ def new_model(experiment: Experiment, num_classes: int, weights: list[str]) -> t
         drop_path=recipe.drop_path,
     )
     return model, [load_pretrained(model, *weights).as_dict()] if weights else []
+
+
+def require_batch_statistics(experiment: Experiment, num_classes: int, micro_batch: int, workers: int) -> None:
+    """Raises E_CONFIG where a pass gives a batch normalisation one value alone: one image whose map is one patch."""
+    recipe = experiment.recipe
+    share = recipe.batch_size // workers
+    passes = min(micro_batch or share, share)
+    if workers > 1 or (share % passes or passes) > 1:
+        return
+    with torch.device("meta"):  # shapes alone, nothing is computed
+        model = build_model(
+            experiment.variant,
+            num_classes=num_classes,
+            crop_size=recipe.crop_size,
+            scale=experiment.scale,
+            flavour=recipe.flavour,
+        ).train()
+        try:
+            model(torch.empty(1, 3, *recipe.crop_size))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                "E_CONFIG",
+                "batch normalisation needs more than one value: a pass is one image, and its map one patch",
+                where="training.recipe.batch_size, training.recipe.crop_size, training.micro_batch",
+                found=f"{share} images on a worker, {micro_batch or 'all'} at a time, crop {list(recipe.crop_size)}",
+                remedy="take a larger crop, or passes of two images or more",
+            ) from error
 
 
 def gflops_of(experiment: Experiment, num_classes: int) -> float:
