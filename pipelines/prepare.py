@@ -5,6 +5,7 @@ With --check nothing is written but the report: counts, sizes, label values, dam
 
 import argparse
 import contextlib
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
@@ -60,7 +61,9 @@ def write_all_shards(config: Config) -> None:
     chosen = {split: dataset.complete(listing, root, split) for split, listing in listings.items()}
     everything = [sample for samples in chosen.values() for sample in samples]
     dataset = settled(dataset, [sample.label for sample in everything if sample.label is not None])
-    check_labels(everything, dataset)
+    with _bar() as bar:
+        bar.add_task("reading the labels", total=None)
+        check_labels(everything, dataset, threads=config.data.workers or len(os.sched_getaffinity(0)))
     for line in notes(dataset, listings):
         print(line)
     for split, samples in chosen.items():

@@ -132,6 +132,7 @@ def check(
                 progress(done, total)
         _judge_listing(dataset, split, listings[split], findings)
         tally.judge(split, findings)
+    _judge_rest(listings.values(), findings)
     for mistake in judge(dataset, [fact for tally in tallies.values() for fact in tally.facts]):
         findings.add_error(mistake)
     return Report(
@@ -273,13 +274,20 @@ def _judge_listing(dataset: Dataset, split: str, listing: Listing, findings: Fin
         findings.add("W_COUNT", "warning", remark)
     for key, reason in listing.denied:
         findings.add("W_DENIED", "warning", f"{split}: left out: {reason}", [key])
-    if listing.outside:
-        findings.add("W_SPLIT_REST", "warning", "images in no split", listing.outside, count=len(listing.outside))
-    if listing.others:
-        what = "files passed over: neither image nor label by their names"
-        findings.add("W_OTHER_FILES", "warning", what, listing.others, count=len(listing.others))
     if listing.junk:
         findings.add("W_JUNK", "warning", f"{split}: junk files passed over", count=listing.junk)
+
+
+def _judge_rest(listings: Iterable[Listing], findings: Findings) -> None:
+    """Add what lies there and is in none of the splits; each split's listing names it all."""
+    outside = sorted({key for listing in listings for key in listing.outside})
+    others = sorted({name for listing in listings for name in listing.others})
+    for code, names, what in (
+        ("W_SPLIT_REST", outside, "images in no split"),
+        ("W_OTHER_FILES", others, "files passed over: neither image nor label by their names"),
+    ):
+        if names:
+            findings.add(code, "warning", what, names, count=len(names))
 
 
 def _find_copy(

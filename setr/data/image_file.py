@@ -112,7 +112,8 @@ def check_bytes(data: bytes, header: Header, where: object) -> None:
             where=where,
             found=f"orientation {orientation}" if orientation else "a damaged EXIF block",
             expected="1 or none",
-            remedy="turn the pixels and drop the tag (ImageMagick: mogrify -auto-orient -strip), then check the label",
+            remedy="turn the pixels and drop the tag: a photograph with ImageMagick (mogrify -auto-orient -strip), a "
+            "label with a program that keeps its numbers (Pillow: ImageOps.exif_transpose); then compare both",
         )
 
 

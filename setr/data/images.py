@@ -151,7 +151,7 @@ def decode_raw_label(data: bytes, where: object, *, palette: tuple[Color, ...] |
         found=header.mode,
         expected="grey or palette PNG",
         remedy="take the single-channel label files (Cityscapes *_labelIds.png, ADE20K annotations/, not *_seg); for "
-        "coloured labels of your own give their palette",
+        "coloured labels of your own give data.palette; save grey ones without an alpha channel",
     )
 
 

@@ -4,7 +4,7 @@ The same picture may be saved as RGB, with a palette in any order and length, or
 which of them is the program's choice. So indices count for nothing here, and the file's own palette is read.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 from PIL import Image
@@ -58,11 +58,11 @@ def shown_colors(image: Image.Image, data: bytes, header: Header, where: object)
     return packed
 
 
-def used_palette(values: np.ndarray, data: bytes, where: object) -> dict[int, int]:
-    """Returns index -> packed colour of the indices that occur in a PNG with a palette and have a colour there."""
+def used_palette(indices: Iterable[int], data: bytes, where: object) -> dict[int, int]:
+    """Returns index -> packed colour of those indices that have a colour in a PNG's own palette."""
     colors, _ = palette_of(data, where)
     packed = _packed(colors)
-    return {index: int(packed[index]) for index in np.unique(values).tolist() if index < len(packed)}
+    return {index: int(packed[index]) for index in indices if index < len(packed)}
 
 
 def pack(color: tuple[int, ...]) -> int:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from setr.data.image_file import read_header
-from setr.data.images import decode_raw_label, parse_raw_label, to_train_ids, value_ranges
+from setr.data.images import decode_raw_label, histogram, parse_raw_label, to_train_ids, value_ranges
 from setr.data.label_colors import unpack, used_palette
 from setr.data.samples import NOT_ALLOWED, Dataset, Sample
 from setr.data.sources import Source, read_bytes
@@ -79,13 +79,13 @@ def check_labels(samples: Sequence[Sample], dataset: Dataset, *, threads: int = 
 
 def facts_of(key: str, data: bytes, values: np.ndarray, dataset: Dataset, where: object) -> LabelFacts:
     """Returns the facts of a label file's bytes and the values read from it."""
-    found = frozenset(np.unique(values).tolist())
+    found = frozenset(histogram(values))
     if str(where).lower().endswith(".mat"):
         return LabelFacts(key, "MATLAB", 8 * values.itemsize, found)
     header = read_header(data, where)
     colors = {}
     if header.kind == "palette" and dataset.read_colors is None:
-        colors = used_palette(values, data, where)
+        colors = used_palette(found, data, where)
     return LabelFacts(key, header.kind, header.bits, found, tuple(sorted(colors.items())))
 
 
@@ -164,12 +164,26 @@ def _mixed_depth(dataset: Dataset, facts: Sequence[LabelFacts]) -> InputError | 
     if white is None:
         return None
     for fact in facts:
-        scale = 255 // (2**fact.bits - 1) if fact.bits < 8 else 1
-        stretched = frozenset(value * scale for value in fact.values)
-        if fact.kind == "grey" and stretched != fact.values and _allowed(dataset, stretched):
-            what = f"a grey label of {fact.bits} bit beside 8-bit ones with 255: its white may stand for either"
-            return _error(dataset, None, what, "save all labels as 8-bit grey PNG", examples=(fact, white))
+        shown = _shown_greys(fact)
+        if shown is not None and shown != fact.values and _allowed(dataset, shown):
+            what = (
+                f"a label of {fact.bits} bit ({fact.kind}) beside 8-bit ones with 255: its white may stand for either"
+            )
+            setting = (
+                "save all labels as 8-bit grey PNG (ImageMagick: -define png:color-type=0 -define png:bit-depth=8)"
+            )
+            return _error(dataset, None, what, setting, examples=(fact, white))
     return None
+
+
+def _shown_greys(fact: LabelFacts) -> frozenset[int] | None:
+    """Returns the grey levels, 0 to 255, that a label shows; None for colours and for more than 8 bits."""
+    if fact.kind == "palette" and len(fact.palette) == len(fact.values):
+        colors = [unpack(color) for _, color in fact.palette]
+        return frozenset(color[0] for color in colors) if all(len(set(color)) == 1 for color in colors) else None
+    if fact.kind != "grey" or fact.bits > 8:
+        return None
+    return frozenset(value * (255 // (2**fact.bits - 1)) for value in fact.values)
 
 
 def _sorted_palette(dataset: Dataset, facts: Sequence[LabelFacts]) -> InputError | None:
@@ -211,7 +225,7 @@ def _are_numbers(dataset: Dataset, labels: Sequence[Source]) -> bool:
     for label in labels:
         try:
             data = read_bytes(label)
-            values = frozenset(np.unique(decode_raw_label(data, label)).tolist())
+            values = frozenset(histogram(decode_raw_label(data, label)))
             header = read_header(data, label)
         except SetrError:
             continue  # named when it is read

@@ -82,7 +82,18 @@ RECOGNISED: dict[str, tuple[int, bool, list[Mask], str]] = {
     "one class": (1, False, [grey(0), grey(0)], r"single class.*data\.classes=\[background,class-0\]"),
     "0/1 beside 0/255": (2, False, [grey(0, 1), grey(0, 255)], r"train/0|val/1.*same numbers"),
     "1 bit beside 0/255": (2, False, [bilevel(0, 1), grey(0, 255)], r"some labels hold 0 and 255 and others 0 and 1"),
-    "1 bit beside 8 bit with 255": (2, False, [bilevel(0, 1), grey(0, 1, 255)], r"1 bit beside 8-bit.*8-bit grey PNG"),
+    "1 bit beside 8 bit with 255": (
+        2,
+        False,
+        [bilevel(0, 1), grey(0, 1, 255)],
+        r"1 bit \(grey\) beside 8-bit.*8-bit grey PNG",
+    ),
+    "black and white in a palette beside 8 bit with 255": (
+        2,
+        False,
+        [indexed([0, 1], [(0,) * 3, (255,) * 3]), grey(0, 1, 255)],
+        r"\(palette\) beside 8-bit.*8-bit grey PNG",
+    ),
     "palettes sorted anew": (
         3,
         False,
@@ -125,6 +136,11 @@ SOUND: dict[str, tuple[int, bool, list[Mask]]] = {
     "1 bit beside 8 bit": (2, False, [bilevel(0, 1), grey(0, 1)]),
     "VOC's palette": (3, False, [indexed([0, 1, 2], VOC), indexed([0, 2, 255], VOC)]),
     "palettes of other lengths": (3, False, [indexed([0, 1, 2], VOC[:3]), indexed([0, 2], VOC[:9])]),
+    "a ramp of greys beside 8 bit with 255": (
+        3,
+        False,
+        [indexed([0, 1, 2], [(0,) * 3, (90,) * 3, (200,) * 3]), grey(0, 1, 255)],
+    ),
     "a ramp of greys": (3, False, [indexed([0, 1, 2], [(0,) * 3, (90,) * 3, (200,) * 3])] * 2),
     "black and white in a palette": (2, False, [indexed([0, 1], [(0,) * 3, (255,) * 3])] * 2),
     "a palette of one colour": (2, False, [indexed([0, 1], [(7, 7, 7)] * 2)] * 2),
