@@ -118,6 +118,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None, lease:
     protocols = [Protocol(**record) for record in job["protocols"]]
     if context.broadcast_json(_is_done(folder, experiment, protocols, shards["val"]) if context.rank == 0 else None):
         return {"status": "finished"}
+    require_batch_statistics(experiment, job["micro_batch"], context.world_size)
     model, receipts = new_model(experiment, job["weights"])
 
     newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
@@ -233,6 +234,29 @@ def new_model(experiment: Experiment, weights: list[str]) -> tuple[Segmenter, li
         )
     model.load_state_dict(values, strict=False)
     return model, [receipt.as_dict()] if receipt else []
+
+
+def require_batch_statistics(experiment: Experiment, micro_batch: int, workers: int) -> None:
+    """Raises E_CONFIG where a pass gives a batch normalisation one value alone: one image whose map is one patch."""
+    recipe = experiment.recipe
+    share = recipe.batch_size // workers
+    passes = min(micro_batch or share, share)
+    if workers > 1 or (share % passes or passes) > 1:
+        return
+    with torch.device("meta"):  # shapes alone, nothing is computed
+        model = Segmenter(structure_of(experiment.model)[0]).train()
+        try:
+            model(torch.empty(1, 3, *recipe.crop_size))
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise InputError(
+                "E_CONFIG",
+                "batch normalisation needs more than one value: a pass is one image, and its map one patch",
+                where="training.recipe.batch_size, training.recipe.crop_size, training.micro_batch",
+                found=f"{share} images on a worker, {micro_batch or 'all'} at a time, crop {list(recipe.crop_size)}",
+                remedy="take a larger crop, or passes of two images or more",
+            ) from error
 
 
 def gflops_of(experiment: Experiment) -> float:

@@ -7,6 +7,7 @@ classes.
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.data.preview import colorize
 from setr.data.samples import Color, voc_color
+from setr.data.sources import is_junk
 from setr.errors import EnvironmentFailure, InputError, SetrError
 from setr.evaluation.inference import autocast, predict
 from setr.evaluation.qualitative import legend, overlay
@@ -39,6 +41,11 @@ from setr.training.checkpoint import weights_to_score
 from setr.training.checkpoint_names import steps
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+OTHER_PICTURES = (  # passed over in a folder, but never in silence
+    *(".tif", ".tiff", ".webp", ".bmp", ".gif", ".heic", ".heif", ".avif", ".jfif", ".jpe", ".jp2", ".jxl", ".psd"),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".exr", ".hdr", ".tga", ".svg", ".ico", ".dng", ".cr2", ".cr3", ".nef", ".arw"),
+    *(".apng", ".dcm", ".npy"),
+)
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 EXPERIMENT = "experiment.json"
@@ -152,13 +159,48 @@ def _protocol(model: Segmenter, data: str) -> Protocol:
     return Protocol("predict", resize, "slide", (height, width), stride, num_classes=model.num_classes)
 
 
+@dataclass(frozen=True)
+class PassedOver:
+    """Files of a folder that no result is made for."""
+
+    pictures: tuple[Path, ...]  # of kinds that are not read, or broken links
+    others: tuple[Path, ...]  # no pictures by their names
+
+
+def passed_over(source: Path) -> PassedOver:
+    """Returns what of a folder `list_images` does not take; raises E_FILE_READ for a folder that cannot be listed."""
+    pictures: list[Path] = []
+    others: list[Path] = []
+
+    def refuse(error: OSError) -> None:
+        raise InputError("E_FILE_READ", f"cannot list the folder ({error.strerror})", where=error.filename)
+
+    for folder, subfolders, names in os.walk(source, onerror=refuse):
+        others += [Path(folder, name) for name in subfolders if Path(folder, name).is_symlink()]
+        for path in (Path(folder, name) for name in names):
+            suffix = path.suffix.lower()
+            if is_junk(path.name) or (suffix in IMAGE_SUFFIXES and path.is_file()):
+                continue
+            (pictures if suffix in (*IMAGE_SUFFIXES, *OTHER_PICTURES) else others).append(path)
+    return PassedOver(tuple(sorted(pictures)), tuple(sorted(others)))
+
+
 def list_images(source: Path) -> list[tuple[Path, str]]:
     """Returns the images of a file or folder with the name of their results; sub-folders are kept in the name."""
     if source.is_file():
         return [(source, source.stem)]
-    paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    found = (path for path in source.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file())
+    paths = sorted(path for path in found if not is_junk(path.name))
     if not paths:
-        raise InputError("E_DATA_EMPTY", "no image found", where=source, expected=", ".join(IMAGE_SUFFIXES))
+        others = [*passed_over(source).pictures, *passed_over(source).others]
+        raise InputError(
+            "E_DATA_EMPTY",
+            "no image found",
+            where=source,
+            found=f"{len(others)} other files such as {others[0].name}" if others else "",
+            expected=", ".join(IMAGE_SUFFIXES),
+            remedy="convert them to PNG" if others else "",
+        )
     stems = [str(path.relative_to(source).with_suffix("")) for path in paths]
     # Two images that differ in their suffix alone keep it.
     return [
@@ -182,9 +224,18 @@ def load_image(path: Path) -> np.ndarray:
 
 
 def predict_images(opened: Opened, source: Path, out: Path, *, opacity: float) -> int:
-    """Writes the results of all images and returns how many could not be read; those are named on stderr."""
+    """Writes the results of all images and returns how many could not be read; those are named on stderr.
+
+    Pictures of other kinds in a folder count among them; other files are named together, and do not count.
+    """
     images = list_images(source)
-    failed = 0
+    left_out = passed_over(source) if source.is_dir() else PassedOver((), ())
+    for path in left_out.pictures:
+        error = InputError("E_IMAGE_DECODE", "not read", where=path, expected="PNG or JPEG", remedy="convert it to PNG")
+        print(f"error: {error}", file=sys.stderr, flush=True)
+    if left_out.others:
+        print(f"note: {len(left_out.others)} files that are no images: {_names(left_out.others)}", file=sys.stderr)
+    failed = len(left_out.pictures)
     for path, name in track(images, "images", console=Console(stderr=True), disable=len(images) == 1):
         try:
             image = load_image(path)
@@ -198,6 +249,10 @@ def predict_images(opened: Opened, source: Path, out: Path, *, opacity: float) -
         write_image(out / f"{name}_colours.png", colorize(classes, opened.palette))
         write_image(out / f"{name}_overlay.png", overlay(image, classes, opened.palette, opacity=opacity))
     return failed
+
+
+def _names(paths: Sequence[Path]) -> str:
+    return ", ".join(path.name for path in paths[:5]) + (", ..." if len(paths) > 5 else "")
 
 
 def predict_video(opened: Opened, source: Path, out: Path, *, opacity: float) -> None:

@@ -4,7 +4,10 @@ With --check nothing is written but the report: counts, sizes, label values, dam
 """
 
 import argparse
+import contextlib
+import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +20,13 @@ from setr.data.atomic import write_json
 from setr.data.datasets import DATASETS, configured_dataset
 from setr.data.doctor import check, report_lines
 from setr.data.locations import is_uri, shown
+from setr.data.own_labels import check_labels, settled
 from setr.data.preview import preview_sheet
-from setr.data.samples import Dataset
+from setr.data.samples import Dataset, Listing
 from setr.data.shards import write_shards
-from setr.errors import InputError
+from setr.errors import InputError, SetrError
+
+SPLIT_FILE = "split.json"  # in a folder of shards: what divided the images into splits
 
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
@@ -51,12 +57,18 @@ def write_all_shards(config: Config) -> None:
             found=shown(config.data.shards),
             remedy="prepare into a folder, then copy it there, each manifest.json after its shards",
         )
-    for split in config.data.splits:
+    # Everything is looked at before the first shard is written.
+    listings = {split: dataset.scan(root, split) for split in config.data.splits}
+    chosen = {split: dataset.complete(listing, root, split) for split, listing in listings.items()}
+    everything = [sample for samples in chosen.values() for sample in samples]
+    dataset = settled(dataset, [sample.label for sample in everything if sample.label is not None])
+    with _bar() as bar:
+        bar.add_task("reading the labels", total=None)
+        check_labels(everything, dataset, threads=config.data.workers or len(os.sched_getaffinity(0)))
+    for line in notes(dataset, listings):
+        print(line)
+    for split, samples in chosen.items():
         folder = resolve(config.data.shards) / config.data.name / split
-        samples = dataset.list_samples(root, split)
-        remark = dataset.count_remark(split, dataset.scan(root, split))
-        if remark:
-            print(f"note: {remark}")
         check_writable(folder.parent)
         with _bar() as bar:
             task = bar.add_task(f"{dataset.name}/{split}", total=len(samples))
@@ -70,7 +82,33 @@ def write_all_shards(config: Config) -> None:
                 workers=config.data.workers,
                 progress=lambda done, _, task=task: bar.update(task, completed=done),  # type: ignore[misc]
             )
+        # Beside the manifest, whose hash is the data's identity: how they were divided decides no byte of them.
+        listing = listings[split]
+        record = {"split": split, "rule": listing.rule, "images": manifest.rows, "outside": len(listing.outside)}
+        write_json(folder / SPLIT_FILE, record)
         print(f"{dataset.name}/{split}: {manifest.rows} images in {len(manifest.shards)} shards: {folder}")
+        never = [name for name, pixels in zip(manifest.classes, manifest.class_histogram, strict=True) if not pixels]
+        if manifest.labelled and never:
+            print(f"warning: {dataset.name}/{split}: no label holds {', '.join(never)}")
+
+
+def notes(dataset: Dataset, listings: Mapping[str, Listing]) -> list[str]:
+    """Returns what is to be said of the splits before they are written: what divided them, what is left out."""
+    lines = [f"{dataset.name}: split {rule}" for rule in dict.fromkeys(each.rule for each in listings.values())]
+    remarks = (dataset.count_remark(split, listing) for split, listing in listings.items())
+    lines += [f"note: {remark}" for remark in remarks if remark]
+    for what, names in (
+        ("images are in no split", {name for listing in listings.values() for name in listing.outside}),
+        (
+            "files are neither image nor label by their names",
+            {name for each in listings.values() for name in each.others},
+        ),
+    ):
+        if names:
+            lines.append(f"note: {len(names)} {what}, such as {min(names)}")
+    if dataset.shown_colors:
+        lines.append("note: the labels hold class numbers; data.palette is for display")
+    return lines
 
 
 def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
@@ -82,6 +120,14 @@ def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
             where="data.name",
             found=data.name,
             remedy="add data.name=<name>; shards go to data/shards/<name>",
+        )
+    if not data.name or data.name.startswith(".") or "/" in data.name or not data.name.isprintable():
+        raise InputError(
+            "E_CONFIG",
+            "a name of a data set is one plain word: a folder of shards is called so",
+            where="data.name",
+            found=repr(data.name),
+            remedy="set data.name=<name> without slashes",
         )
     dataset, root = configured_dataset(replace(data, root=str(resolve(data.root))))
     return dataset, resolve(str(root))
@@ -101,7 +147,10 @@ def report(dataset: Dataset, root: Path, config: Config) -> int:
     folder = resolve(config.storage.results) / "data"
     write_json(folder / f"{dataset.name}.json", found.as_dict())
     if found.splits:
-        sheet = preview_sheet(dataset.scan(root, config.data.splits[0]).samples, dataset)
+        samples = dataset.scan(root, found.splits[0].split).samples
+        with contextlib.suppress(SetrError):
+            dataset = settled(dataset, [sample.label for sample in samples if sample.label is not None])
+        sheet = preview_sheet(samples, dataset)
         cv2.imwrite(str(folder / f"{dataset.name}.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     print(f"report: {folder / dataset.name}.json, pictures: {folder / dataset.name}.png")
     return 0 if found.ok else 2

@@ -13,32 +13,17 @@ from typing import Any
 
 import numpy as np
 
+from setr.data.findings import Finding, Findings
 from setr.data.images import value_ranges
 from setr.data.inspection import Inspection, inspect_all
+from setr.data.own_labels import LabelFacts, judge, settled
 from setr.data.samples import NOT_ALLOWED, Dataset, LabelFamily, Listing, Sample
 from setr.errors import InputError, IntegrityError, SetrError
 
-EXAMPLES = 5  # places kept of each kind of finding
 _CLEAR_VALUES = 5  # if none of this many values that only one family has occurs, the labels are surely another's
 _MIN_LABELS_FOR_DOUBT = 100  # with fewer labels a single missing value says nothing
 
 Progress = Callable[[int, int], None]  # samples done, samples in all
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of mistake, how often it was met, and the first few places."""
-
-    code: str
-    severity: str  # error | warning
-    what: str
-    count: int = 1
-    examples: tuple[str, ...] = ()
-
-    def line(self) -> str:
-        """Returns the finding as one line of text."""
-        places = f" | {'; '.join(self.examples)}" if self.examples else ""
-        return f"{self.severity.upper()} {self.code} ({self.count}x) {self.what}{places}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +46,10 @@ class SplitReport:
     ignored_share: float | None  # of all label pixels; None without labels
     all_ignored: int  # labels without a single class pixel
     one_class: int  # labels with a single class
+    rule: str  # what divided the images into splits, in words
+    absent: tuple[str, ...]  # classes that no label holds
+    outside: int  # images that are in no split
+    others: tuple[str, ...]  # files passed over: neither images nor labels by their names
 
 
 @dataclass(frozen=True)
@@ -115,13 +104,18 @@ def check(
     decoder notices, such as a flipped bit in a JPEG.
     """
     started = time.monotonic()
-    findings = _Findings()
+    findings = Findings()
     listings: dict[str, Listing] = {}
     for split in splits:
         try:
             listings[split] = dataset.scan(root, split)
         except SetrError as error:
             findings.add_error(error)
+    try:
+        labels = [sample.label for listing in listings.values() for sample in listing.samples]
+        dataset = settled(dataset, [label for label in labels if label is not None])
+    except SetrError as error:
+        findings.add_error(error)
     chosen = {split: evenly(listing.samples, limit) for split, listing in listings.items()}
     total, done = sum(map(len, chosen.values())), 0
     tallies: dict[str, _Tally] = {}
@@ -138,6 +132,9 @@ def check(
                 progress(done, total)
         _judge_listing(dataset, split, listings[split], findings)
         tally.judge(split, findings)
+    _judge_rest(listings.values(), findings)
+    for mistake in judge(dataset, [fact for tally in tallies.values() for fact in tally.facts]):
+        findings.add_error(mistake)
     return Report(
         dataset=dataset.name,
         root=str(root),
@@ -156,6 +153,7 @@ def report_lines(report: Report) -> Iterator[str]:
         published = "" if split.published is None else f" (published: {split.published})"
         yield f"{report.dataset}/{split.split}: {split.images} images{published}, {split.labelled} with labels"
         yield f"  sizes {_most(split.sizes)}; images {_most(split.image_modes)}; labels {_most(split.label_modes)}"
+        yield f"  split {split.rule}" + (f"; {split.outside} images in no split" if split.outside else "")
         yield f"  {split.checked} read; known bad left out: {len(split.denied)}; junk files passed over: {split.junk}"
         if split.ignored_share is not None:
             yield f"  label values {value_ranges(sorted(split.raw_histogram))}; ignored {split.ignored_share:.2%}"
@@ -181,32 +179,6 @@ def families_of(dataset: Dataset, values: set[int]) -> list[LabelFamily]:
     return [family for family in dataset.families if family.values >= values]
 
 
-class _Findings:
-    """Collects findings by code and wording, keeping a few examples of each."""
-
-    def __init__(self) -> None:
-        self._examples: dict[tuple[str, str, str], list[str]] = {}
-        self._counts: Counter[tuple[str, str, str]] = Counter()
-
-    def add(self, code: str, severity: str, what: str, examples: Sequence[str] = (), *, count: int = 1) -> None:
-        key = (code, severity, what)
-        kept = self._examples.setdefault(key, [])
-        kept.extend(examples[: EXAMPLES - len(kept)])
-        self._counts[key] += count
-
-    def add_error(self, error: SetrError) -> None:
-        """Add an error that was raised; its text after the wording is the example."""
-        _, what, *rest = str(error).split(" | ")
-        self.add(error.code, "error", what, [" | ".join(rest)] if rest else [])
-
-    def ordered(self) -> tuple[Finding, ...]:
-        """Returns the findings, errors first, the wrong family before the values it explains, else as they were met."""
-        findings = [Finding(*key, self._counts[key], tuple(examples)) for key, examples in self._examples.items()]
-        return tuple(
-            sorted(findings, key=lambda finding: (finding.severity != "error", finding.code != "E_LABEL_FAMILY"))
-        )
-
-
 class _Tally:
     """Adds up the inspections of one split."""
 
@@ -222,16 +194,18 @@ class _Tally:
         self.pixels = np.zeros(256, dtype=np.int64)
         self.all_ignored: list[str] = []
         self.one_class: list[str] = []
+        self.facts: list[LabelFacts] = []
 
     def add(self, inspection: Inspection) -> None:
         """Add one sample."""
         self.checked += 1
+        self.facts += [] if inspection.facts is None else [inspection.facts]
         self.sizes.update([inspection.size] if inspection.size else [])
         self.image_modes.update([inspection.image_mode] if inspection.image_mode else [])
         self.label_modes.update([inspection.label_mode] if inspection.label_mode else [])
         self.raw.update(inspection.raw)
         table = self.dataset.wide_label_map if inspection.wide else self.dataset.label_map
-        for value, count in inspection.raw.items():
+        for value, count in inspection.raw.items() if self.dataset.read_colors is None else ():
             if not 0 <= value < len(table) or table[value] == NOT_ALLOWED:
                 self.out_of_range[value] += count
         if inspection.raw and not inspection.wide:
@@ -245,11 +219,22 @@ class _Tally:
             elif present == 1:
                 self.one_class.append(inspection.sample.key)
 
-    def judge(self, split: str, findings: _Findings) -> None:
+    def judge(self, split: str, findings: Findings) -> None:
         """Add what the sums show."""
         for keys, what in ((self.all_ignored, "only ignored pixels"), (self.one_class, "a single class")):
             if keys:
                 findings.add("W_LABEL_EMPTY", "warning", f"{split}: labels with {what}", keys, count=len(keys))
+        if absent := self.absent():
+            what = f"{split}: never occurs in a label that was read: {', '.join(absent)}"
+            if self.dataset.own and self.dataset.label_map[0] == 0 and absent[0] == self.dataset.classes[0]:
+                what += "; if labels count from 1, set data.zero_ignored=true"
+            findings.add("W_CLASS_ABSENT", "warning", what, count=len(absent))
+
+    def absent(self) -> tuple[str, ...]:
+        """Returns the names of the classes without a pixel, where there were labels."""
+        if not self.pixels.any():
+            return ()
+        return tuple(name for name, pixels in zip(self.dataset.classes, self.pixels, strict=False) if not pixels)
 
     def report(self, split: str, listing: Listing) -> SplitReport:
         """Returns the split's record."""
@@ -271,10 +256,14 @@ class _Tally:
             ignored_share=float(self.pixels[self.dataset.ignore_index] / pixels) if pixels else None,
             all_ignored=len(self.all_ignored),
             one_class=len(self.one_class),
+            rule=listing.rule,
+            absent=self.absent(),
+            outside=len(listing.outside),
+            others=listing.others,
         )
 
 
-def _judge_listing(dataset: Dataset, split: str, listing: Listing, findings: _Findings) -> None:
+def _judge_listing(dataset: Dataset, split: str, listing: Listing, findings: Findings) -> None:
     """Add what the names of the files show."""
     if not listing.samples:
         findings.add("E_DATA_EMPTY", "error", f"{split}: no image with its label")
@@ -289,8 +278,20 @@ def _judge_listing(dataset: Dataset, split: str, listing: Listing, findings: _Fi
         findings.add("W_JUNK", "warning", f"{split}: junk files passed over", count=listing.junk)
 
 
+def _judge_rest(listings: Iterable[Listing], findings: Findings) -> None:
+    """Add what lies there and is in none of the splits; each split's listing names it all."""
+    outside = sorted({key for listing in listings for key in listing.outside})
+    others = sorted({name for listing in listings for name in listing.others})
+    for code, names, what in (
+        ("W_SPLIT_REST", outside, "images in no split"),
+        ("W_OTHER_FILES", others, "files passed over: neither image nor label by their names"),
+    ):
+        if names:
+            findings.add(code, "warning", what, names, count=len(names))
+
+
 def _find_copy(
-    split: str, inspection: Inspection, first_with: dict[str, tuple[str, Sample]], findings: _Findings
+    split: str, inspection: Inspection, first_with: dict[str, tuple[str, Sample]], findings: Findings
 ) -> None:
     """Add a leak or a duplicate when the same pixels were met before in another file."""
     if not inspection.content:
@@ -307,13 +308,20 @@ def _find_copy(
         findings.add("W_DUPLICATE", "warning", f"{split}: the same picture twice", example)
 
 
-def _judge_family(dataset: Dataset, tallies: Iterable[_Tally], findings: _Findings) -> str:
+def _judge_family(dataset: Dataset, tallies: Iterable[_Tally], findings: Findings) -> str:
     """Returns the name of the family that the label values show; adds an error when it is not the one that is read."""
     tallies = list(tallies)
     values = set().union(*(tally.family_values for tally in tallies))
     labels = sum(tally.labels for tally in tallies)
     if not values or not dataset.families:
         return ""
+    if dataset.own:  # judged with all that is known of each file
+        fitting = families_of(dataset, values)
+        return (
+            dataset.family
+            if dataset.family in [family.name for family in fitting]
+            else "".join(family.name for family in fitting[:1])
+        )
     fitting = families_of(dataset, values)
     expected = next((family for family in fitting if family.name == dataset.family), None)
     others = [family for family in fitting if family.name != dataset.family]

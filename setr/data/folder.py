@@ -1,13 +1,15 @@
 """A data set of one's own: a folder of images, a folder of label PNGs with the same names, and the class names."""
 
-import hashlib
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from setr.data.samples import MAX_CLASSES, Color, Dataset, LabelFamily, Listing, allow, keyed, pair, stem, voc_color
-from setr.data.sources import Source, check_root, find_files, read_bytes
+from setr.data.class_names import class_names
+from setr.data.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, pair, stem, voc_color
+from setr.data.sources import Files, Source, check_root, find_files, spelled
+from setr.data.splits import divide
 from setr.errors import InputError
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -34,17 +36,13 @@ def folder_dataset(
 ) -> Dataset:
     """Returns the data set of a folder; `classes` are names in label order, or one text file with a name per line.
 
-    Splits are `train` and `val`: sub-folders `images/train` where they exist, else list files `train.txt`, `val.txt`
-    beside the image folder (one alone leaves the rest to the other), else a fixed share of the keys by their hash (an
-    image stays in its split when others are added). With `zero_ignored` label 0 means unlabelled and class names start
-    at 1. With a palette, labels may be RGB pictures.
+    Splits are `train` and `val` (`setr.data.splits`). With `zero_ignored` label 0 means unlabelled and class names
+    start at 1. With a palette, labels are pictures in its colours. Raises E_CLASSES and E_PALETTE.
     """
-    names = _class_names(classes)
+    names = class_names(classes)
     count = len(names)
-    if palette and len(palette) != count:
-        raise InputError(
-            "E_PALETTE", "one colour for each class", where="data.palette", found=len(palette), expected=count
-        )
+    if palette:
+        _require_palette(palette, count)
     shifted = {0: 255, 255: 255} | {value: value - 1 for value in range(1, count + 1)}
     plain = {value: value for value in range(count)} | {255: 255}
     families = (
@@ -54,7 +52,8 @@ def folder_dataset(
         LabelFamily(
             f"classes from 1 (1-{count}, 0 ignored)",
             frozenset(shifted),
-            "name the class of value 0 first in data.classes, for instance 'background'",
+            "set data.zero_ignored=true if value 0 means unlabelled or does not occur, else name the class of value 0 "
+            "first in data.classes, for instance 'background'",
         ),
     )
     return Dataset(
@@ -65,121 +64,121 @@ def folder_dataset(
         splits={"train": None, "val": None},
         scanner=partial(scan, settings=settings),
         color_labels=bool(palette),
+        own=True,
         family=families[1 if zero_ignored else 0].name,
         families=families,
     )
 
 
 def scan(root: Path, split: str, *, settings: FolderSettings) -> Listing:
-    """Returns one split's listing, by sub-folders, list files or the hash of the keys."""
-    images_root, labels_root = root / settings.images, root / settings.labels
-    images, junk = _keyed_files(images_root, IMAGE_SUFFIXES)
-    labels, label_junk = _keyed_files(labels_root, (settings.label_suffix,))
+    """Returns one split's listing; raises E_DATA_ROOT, E_DATA_EMPTY and what `divide` does."""
+    images_root, labels_root = spelled(root / settings.images), spelled(root / settings.labels)
+    image_files = find_files(check_root(images_root, setting="data.images"), "")
+    label_files = find_files(check_root(labels_root, setting="data.labels"), "")
+    images, labels, others = _roles(image_files, label_files, images_root, labels_root, settings.label_suffix)
     if not images:
-        raise InputError("E_DATA_EMPTY", "no image found", where=images_root, expected=f"*{', *'.join(IMAGE_SUFFIXES)}")
+        raise _nothing("image", images_root, f"*{', *'.join(IMAGE_SUFFIXES)}", image_files)
     if not labels:
-        raise InputError("E_DATA_EMPTY", "no label found", where=labels_root, expected=f"*{settings.label_suffix}")
-    if any(key.startswith(("train/", "val/")) for key in images):
-        images, labels = _below(images, split), _below(labels, split)
-    elif lists := _lists(images_root, images):
-        images = {key: images[key] for key in _listed_or_rest(lists, split, images)}
-        labels = {key: source for key, source in labels.items() if key in images}
-    else:
-        # Labels without an image go with the hash of their own key, so that they are still reported.
-        chosen = _validation_keys(images.keys() | labels.keys(), settings.validation_fraction)
-        images = {key: source for key, source in images.items() if (key in chosen) == (split == "val")}
-        labels = {key: source for key, source in labels.items() if (key in chosen) == (split == "val")}
-    if not images:
+        raise _nothing(
+            "label", labels_root, f"*{settings.label_suffix}", label_files, _likely_suffix(images, label_files)
+        )
+    divided = divide(images, labels, images_root, fraction=settings.validation_fraction)
+    if not divided.images.get(split) and images.keys() & labels.keys():
         raise InputError(
             "E_DATA_EMPTY",
             f"no image falls into split {split}",
             where=images_root,
+            found=f"divided {divided.rule}",
             remedy="make sub-folders train/ and val/, or list files train.txt and val.txt",
         )
-    return replace(pair(images, labels), junk=junk + label_junk)
+    if not any(files.keys() & divided.labels.get(name, {}).keys() for name, files in divided.images.items()):
+        raise _no_pair(images, labels, label_files, images_root)
+    listing = pair(divided.images[split], divided.labels.get(split, {}))
+    junk = image_files.junk + label_files.junk
+    return replace(listing, junk=junk, rule=divided.rule, outside=divided.outside, others=others)
 
 
-def _keyed_files(root: Path, suffixes: tuple[str, ...]) -> tuple[dict[str, Source], int]:
-    files = find_files(check_root(root), "")
-    return keyed(files.found, lambda path: stem(path, *suffixes), where=root), files.junk
+def _roles(
+    image_files: Files, label_files: Files, images_root: Path, labels_root: Path, label_suffix: str
+) -> tuple[dict[str, Source], dict[str, Source], tuple[str, ...]]:
+    """Returns images and labels by key, and the files that are neither.
+
+    In one folder for both, what bears the labels' suffix is a label; a folder of labels below the images' holds none.
+    """
+    suffix = unicodedata.normalize("NFC", label_suffix)
+    labels = keyed(label_files.found, lambda path: _stem(path, suffix), where=labels_root)
+    label_sources = set(labels.values())
+    if labels_root == images_root:
+        plain = {path: source for path, source in image_files.found.items() if source not in label_sources}
+    elif labels_root.is_relative_to(images_root):
+        below = f"{labels_root.relative_to(images_root).as_posix()}/"
+        plain = {path: source for path, source in image_files.found.items() if not path.startswith(below)}
+    else:
+        plain = dict(image_files.found)
+        if images_root.is_relative_to(labels_root):
+            inside = set(plain.values())
+            labels = {key: source for key, source in labels.items() if source not in inside}
+    images = keyed(plain, lambda path: _stem(path, *IMAGE_SUFFIXES), where=images_root)
+    known = set(images.values()) | label_sources
+    others = sorted({str(source) for files in (plain, label_files.found) for source in files.values()} - _names(known))
+    return images, labels, tuple(others)
 
 
-def _below(files: Mapping[str, Source], split: str) -> dict[str, Source]:
-    return {key: source for key, source in files.items() if key.startswith(f"{split}/")}
+def _names(sources: set[Source]) -> set[str]:
+    return {str(source) for source in sources}
 
 
-def _lists(images_root: Path, images: Mapping[str, Source]) -> dict[str, list[str]]:
-    """Returns the keys of each split that has a list file; raises E_PAIR_MISSING, E_SPLIT_LEAK for keys in both."""
-    lists = {name: listed for name in ("train", "val") if (listed := _listed(images_root, name)) is not None}
-    for listed in lists.values():
-        _require_listed(listed, images, where=images_root)
-    both = sorted(set(lists.get("train", ())) & set(lists.get("val", ())))
-    if both:
-        raise InputError(
-            "E_SPLIT_LEAK",
-            "an image is in train.txt and in val.txt",
-            where=images_root.parent,
-            found=f"{len(both)} such as {both[0]!r}",
-            remedy="leave each in one of them",
+def _stem(path: str, *suffixes: str) -> str | None:
+    return stem(unicodedata.normalize("NFC", path), *suffixes)
+
+
+def _likely_suffix(images: Mapping[str, Source], label_files: Files) -> str:
+    """Returns the setting with which a label would be an image's, or an empty text."""
+    for path in label_files.found:
+        name = unicodedata.normalize("NFC", path)
+        for end in range(len(name) - 1, 0, -1):
+            if name[:end] in images and name.lower().endswith(".png"):
+                return f"set data.label_suffix={name[end:]}"
+    return ""
+
+
+def _no_pair(
+    images: Mapping[str, Source], labels: Mapping[str, Source], label_files: Files, images_root: Path
+) -> InputError:
+    """Returns the error for images and labels of which no two have the same name."""
+    image, label = min(images), min(labels)
+    remedy = _likely_suffix(images, label_files) or "give each label the path of its image, or set data.label_suffix"
+    if {key.casefold() for key in images} & {key.casefold() for key in labels}:
+        remedy = "write capital letters alike in both"
+    elif {key.partition("/")[2] for key in images} & {key.partition("/")[2] for key in labels} - {""}:
+        remedy = "the first folders differ: name the folders (in an archive: pack the files) below them"
+    return InputError(
+        "E_PAIR_MISSING",
+        "no image and label have the same name",
+        where=images_root,
+        found=f"images such as {image!r}, labels such as {label!r}",
+        remedy=remedy,
+    )
+
+
+def _nothing(what: str, root: Path, expected: str, files: Files, remedy: str = "") -> InputError:
+    found = ""
+    if files.found:
+        found = f"{len(files.found)} files such as {min(files.found)}"
+        kinds = "convert them to PNG, or to JPEG if they are photographs"
+        remedy = remedy or (
+            kinds if what == "image" else "labels are PNG files: convert them, or set data.label_suffix"
         )
-    return lists
+    return InputError("E_DATA_EMPTY", f"no {what} found", where=root, found=found, expected=expected, remedy=remedy)
 
 
-def _listed_or_rest(lists: Mapping[str, list[str]], split: str, images: Mapping[str, Source]) -> list[str]:
-    """Returns the keys of a split: those of its list file, or what the other split's leaves over."""
-    if split in lists:
-        return lists[split]
-    (taken,) = lists.values()
-    return sorted(images.keys() - set(taken))
-
-
-def _listed(images: Path, split: str) -> list[str] | None:
-    """Returns the keys in `<split>.txt`, or None where there is no such file; suffixes of images may stay on."""
-    path = images.parent / f"{split}.txt"
-    if not path.is_file():
-        return None
-    try:
-        lines = [line.strip() for line in read_bytes(path).decode("utf-8-sig").splitlines()]
-    except UnicodeDecodeError as error:
-        raise InputError("E_FILE_READ", "the list of images is not text", where=path) from error
-    return list(dict.fromkeys(stem(line, *IMAGE_SUFFIXES) or line for line in lines if line))
-
-
-def _require_listed(listed: Sequence[str], images: Mapping[str, Source], *, where: Path) -> None:
-    absent = [key for key in listed if key not in images]
-    if absent:
+def _require_palette(palette: Sequence[Color], count: int) -> None:
+    if len(palette) != count:
         raise InputError(
-            "E_PAIR_MISSING",
-            "a list file names images that are not there",
-            where=where,
-            found=f"{len(absent)} such as {absent[0]!r}",
-            remedy="list names relative to the image folder, one per line",
+            "E_PALETTE", "one colour for each class", where="data.palette", found=len(palette), expected=count
         )
-
-
-def _validation_keys(keys: set[str], fraction: float) -> set[str]:
-    """Returns the keys whose hash falls below the fraction; never none and never all, where there are two or more."""
-    shares = {key: int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64 for key in keys}
-    ordered = sorted(keys, key=lambda key: (shares[key], key))
-    count = sum(share < fraction for share in shares.values())
-    return set(ordered[: min(max(count, 1), len(ordered) - 1)])
-
-
-def _class_names(classes: Sequence[str]) -> tuple[str, ...]:
-    names = [str(name).strip() for name in classes]
-    if len(names) == 1 and names[0].endswith(".txt"):
-        path = Path(names[0])
-        if not path.is_file():
-            raise InputError("E_CLASSES", "the file of class names does not exist", where="data.classes", found=path)
-        names = [line.strip() for line in read_bytes(path).decode("utf-8-sig", "replace").splitlines()]
-        names = [name for name in names if name]
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if not names or "" in names or repeated or len(names) > MAX_CLASSES:
+    wrong = [color for color in palette if not all(0 <= part <= 255 for part in color)]
+    if wrong:
         raise InputError(
-            "E_CLASSES",
-            f"class names must be 1 to {MAX_CLASSES} different words",
-            where="data.classes",
-            found=f"{len(names)} names" + (f", twice: {', '.join(repeated)}" if repeated else ""),
-            remedy="list them in the order of the label values, or name a text file with one per line",
+            "E_PALETTE", "no colour of 8 bits", where="data.palette", found=list(wrong[0]), expected="0 to 255"
         )
-    return tuple(names)

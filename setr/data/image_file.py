@@ -9,6 +9,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
+
 from setr.errors import InputError
 
 MAX_PIXELS = 64_000_000  # height x width that a header may declare
@@ -18,6 +20,29 @@ JPEG_SIGNATURE = b"\xff\xd8\xff"
 _PNG_KINDS = {0: "grey", 2: "RGB", 3: "palette", 4: "grey+alpha", 6: "RGBA"}
 _PNG_CHANNELS = {"grey": 1, "RGB": 3, "palette": 1, "grey+alpha": 2, "RGBA": 4}
 _JPEG_KINDS = {1: "grey", 3: "RGB", 4: "CMYK"}
+# Files of other kinds by the bytes at an offset.
+_PICTURES = (
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"II+\0", "BigTIFF"),
+    (0, b"BM", "BMP"),
+    (0, b"GIF8", "GIF"),
+    (8, b"WEBP", "WebP"),
+    (0, b"8BPS", "Photoshop"),
+    (0, b"\x93NUMPY", "a NumPy array"),
+    (4, b"ftyphei", "HEIC"),
+    (4, b"ftypmif1", "HEIF"),
+    (4, b"ftypavif", "AVIF"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"P6", "PPM"),
+    (0, b"P5", "PGM"),
+)
+# What version control leaves in the place of a large file: first bytes -> its name, the command that brings the file.
+_POINTERS = {
+    b"version https://git-lfs": ("Git LFS", "git lfs pull"),
+    b"/annex/objects/": ("git-annex", "git annex get"),
+    b"../.git/annex/objects/": ("git-annex", "git annex get"),
+}
 _ORIENTATION_TAG = 0x0112
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _APPLICATION = range(0xE0, 0xF0)
@@ -50,7 +75,7 @@ def read_header(data: bytes, where: object) -> Header:
     elif data.startswith(JPEG_SIGNATURE):
         header = _jpeg_header(data, where)
     else:
-        raise undecodable(data, where, "neither PNG nor JPEG")
+        raise _other_kind(data, where)
     if header.width < 1 or header.height < 1:
         raise undecodable(data, where, "declares no pixels")
     if header.width * header.height > MAX_PIXELS:
@@ -87,7 +112,8 @@ def check_bytes(data: bytes, header: Header, where: object) -> None:
             where=where,
             found=f"orientation {orientation}" if orientation else "a damaged EXIF block",
             expected="1 or none",
-            remedy="turn the pixels and drop the tag (ImageMagick: mogrify -auto-orient -strip), then check the label",
+            remedy="turn the pixels and drop the tag: a photograph with ImageMagick (mogrify -auto-orient -strip), a "
+            "label with a program that keeps its numbers (Pillow: ImageOps.exif_transpose); then compare both",
         )
 
 
@@ -101,6 +127,36 @@ def check_png_rows(data: bytes, header: Header, where: object) -> None:
         raise undecodable(data, where, str(error)) from error
     if found < expected:
         raise undecodable(data, where, f"{found} of {expected} bytes of pixels")
+
+
+def palette_of(data: bytes, where: object) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the colours, uint8 (N, 3), of a PNG's own palette and how opaque each is, uint8 (N,)."""
+    stored, transparency = _before_pixels(data, where, b"PLTE"), _before_pixels(data, where, b"tRNS")
+    colors = np.frombuffer(stored[: len(stored) // 3 * 3], dtype=np.uint8).reshape(-1, 3)
+    alpha = np.full(len(colors), 255, dtype=np.uint8)
+    stated = np.frombuffer(transparency[: len(colors)], dtype=np.uint8)
+    alpha[: len(stated)] = stated
+    return colors, alpha
+
+
+def transparent_color(data: bytes, header: Header, where: object) -> tuple[int, int, int] | None:
+    """Returns the colour that a grey or RGB PNG of at most 8 bits declares to be transparent, or None."""
+    stored = _before_pixels(data, where, b"tRNS")
+    samples = [value for (value,) in struct.iter_unpack(">H", stored[: len(stored) // 2 * 2])]
+    if header.kind not in ("grey", "RGB") or len(samples) < _PNG_CHANNELS[header.kind]:
+        return None
+    levels = [value * (255 // (2**header.bits - 1)) for value in samples]
+    return (levels[0],) * 3 if header.kind == "grey" else (levels[0], levels[1], levels[2])
+
+
+def _before_pixels(data: bytes, where: object, wanted: bytes) -> bytes:
+    """Returns the content of the first chunk of a kind before the pixels; empty where there is none."""
+    for kind, content in _png_chunks(data, where):
+        if kind == wanted:
+            return content
+        if kind == b"IDAT":
+            break
+    return b""
 
 
 def without_metadata(data: bytes, header: Header) -> bytes:
@@ -125,6 +181,30 @@ def undecodable(data: bytes, where: object, what: str) -> InputError:
         expected="a whole PNG or JPEG",
         remedy="copy the file again from its source",
     )
+
+
+def _other_kind(data: bytes, where: object) -> InputError:
+    """Returns the error for a file that is neither PNG nor JPEG, with what it is where its first bytes tell."""
+    for start, what in _POINTERS.items():
+        if data.startswith(start):
+            return InputError(
+                "E_IMAGE_DECODE",
+                f"the file is not there yet: this is a pointer of {what[0]}",
+                where=where,
+                found=f"{len(data)} bytes of text",
+                remedy=f"run {what[1]} in its repository",
+            )
+    for offset, mark, name in _PICTURES:
+        if data[offset : offset + len(mark)] == mark:
+            return InputError(
+                "E_IMAGE_DECODE",
+                "neither PNG nor JPEG, whatever the file's name says",
+                where=where,
+                found=f"{len(data)} bytes, the first ones {data[:8].hex(' ')}: {name}",
+                expected="a whole PNG or JPEG",
+                remedy="convert it to PNG",
+            )
+    return undecodable(data, where, "neither PNG nor JPEG")
 
 
 def _png_header(data: bytes, where: object) -> Header:

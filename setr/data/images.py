@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from setr.data.image_file import Header, check_bytes, check_png_rows, read_header, undecodable, without_metadata
+from setr.data.label_colors import classes_of_colors
 from setr.data.samples import NOT_ALLOWED, Color, Dataset, Sample
 from setr.data.sources import Source, read_bytes
 from setr.errors import EnvironmentFailure, InputError
@@ -108,11 +109,11 @@ def parse_raw_label(data: bytes, source: Source, dataset: Dataset) -> np.ndarray
         from setr.data.matlab import decode_label_map  # the only reader that needs scipy
 
         return decode_label_map(data, source)
-    return decode_raw_label(data, source, palette=dataset.palette if dataset.color_labels else None)
+    return decode_raw_label(data, source, palette=dataset.read_colors)
 
 
 def decode_raw_label(data: bytes, where: object, *, palette: tuple[Color, ...] | None = None) -> np.ndarray:
-    """Returns the values of a label PNG, (H, W) uint8 or uint16; with a palette, RGB pictures become class numbers."""
+    """Returns the values of a label PNG, (H, W) uint8 or uint16; with a palette, the colours shown as class numbers."""
     header = read_header(data, where)
     if header.format != "PNG":
         raise InputError(
@@ -123,15 +124,26 @@ def decode_raw_label(data: bytes, where: object, *, palette: tuple[Color, ...] |
             expected="PNG",
             remedy="export the labels as PNG again; they cannot be repaired",
         )
-    if header.kind in ("grey", "palette"):
+    if palette is not None and header.bits <= 8:
+        image = _decode(data, header, where)
+        check_png_rows(data, header, where)
+        return classes_of_colors(image, data, header, palette, where)
+    if palette is None and header.kind in ("grey", "palette"):
         image = _decode(data, header, where)
         check_png_rows(data, header, where)
         values = np.asarray(image)  # palette: the indices themselves
         if header.kind == "grey" and header.bits < 8:
             return _unscaled(values, header.bits)
         return values
-    if header.kind == "RGB" and header.bits == 8 and palette is not None:
-        return _classes_of_colors(np.asarray(_decode(data, header, where).convert("RGB")), palette, where)
+    if palette is not None:
+        raise InputError(
+            "E_LABEL_MODE",
+            "a coloured label has more than 8 bits per channel",
+            where=where,
+            found=header.mode,
+            expected="8 bit",
+            remedy="save it with 8 bits per channel, in the colours of data.palette",
+        )
     raise InputError(
         "E_LABEL_MODE",
         "a label must hold one class number per pixel",
@@ -139,12 +151,14 @@ def decode_raw_label(data: bytes, where: object, *, palette: tuple[Color, ...] |
         found=header.mode,
         expected="grey or palette PNG",
         remedy="take the single-channel label files (Cityscapes *_labelIds.png, ADE20K annotations/, not *_seg); for "
-        "coloured labels of your own give their palette",
+        "coloured labels of your own give data.palette; save grey ones without an alpha channel",
     )
 
 
 def to_train_ids(values: np.ndarray, dataset: Dataset, where: object) -> np.ndarray:
     """Returns raw label values (H, W) as uint8 train ids, 255 = ignored; raises E_LABEL_DTYPE and E_LABEL_RANGE."""
+    if dataset.read_colors is not None:
+        return values  # class numbers already, whatever label numbers would mean
     table = dataset.wide_label_map if is_wide(values, dataset) else dataset.label_map
     if values.dtype != np.uint8:
         # Before any cast: 18000 would wrap to 80, and -1 would become 255, "ignored".
@@ -175,7 +189,7 @@ def family_remedy(found: Mapping[int, int], dataset: Dataset) -> str:
     for family in dataset.families:
         if family.name != dataset.family and family.values.issuperset(found):
             return f"these values fit {family.name}: {family.setting}"
-    return "correct the labels or the list of classes"
+    return "correct the labels (smoothing and resizing make such values) or the list of classes"
 
 
 def is_wide(values: np.ndarray, dataset: Dataset) -> bool:
@@ -222,24 +236,6 @@ def _unscaled(values: np.ndarray, bits: int) -> np.ndarray:
     if bits == 1:
         return values.astype(np.uint8)
     return values // np.uint8(255 // (2**bits - 1))
-
-
-def _classes_of_colors(pixels: np.ndarray, palette: tuple[Color, ...], where: object) -> np.ndarray:
-    """Returns class numbers (H, W) of an RGB label picture; black that is no class's colour is ignored."""
-    packed = (pixels[..., 0].astype(np.int32) << 16) | (pixels[..., 1].astype(np.int32) << 8) | pixels[..., 2]
-    numbers = {0: 255} | {(r << 16) | (g << 8) | b: index for index, (r, g, b) in enumerate(palette)}
-    colors, positions, counts = np.unique(packed, return_inverse=True, return_counts=True)
-    unknown = [(color, n) for color, n in zip(colors.tolist(), counts.tolist(), strict=True) if color not in numbers]
-    if unknown:
-        listed = ", ".join(f"({c >> 16}, {c >> 8 & 255}, {c & 255}): {n} px" for c, n in unknown[:5])
-        raise InputError(
-            "E_LABEL_RANGE",
-            f"{len(unknown)} label colours are in no class's palette",
-            where=where,
-            found=listed,
-            remedy="complete the palette, or save the labels without smoothing",
-        )
-    return np.array([numbers[color] for color in colors.tolist()], dtype=np.uint8)[positions].reshape(packed.shape)
 
 
 def _decode(data: bytes, header: Header, where: object) -> Image.Image:

@@ -18,6 +18,7 @@ from setr.data.images import (
     parse_raw_label,
     to_train_ids,
 )
+from setr.data.own_labels import LabelFacts, facts_of
 from setr.data.samples import Dataset, Sample
 from setr.data.sources import Source, read_bytes
 from setr.errors import IntegrityError, SetrError
@@ -39,6 +40,7 @@ class Inspection:
     raw: dict[int, int] = field(default_factory=dict)  # label value as stored -> pixels
     wide: bool = False  # the values are ids of the wide label map
     class_pixels: np.ndarray | None = None  # int64 (256,): pixels of each train id
+    facts: LabelFacts | None = None  # of a data set of one's own
 
 
 def inspect_all(
@@ -97,6 +99,8 @@ def _inspect_label(result: Inspection, data: bytes, source: Source, dataset: Dat
     if values is None:
         return
     result.raw, result.wide = histogram(values), is_wide(values, dataset)
+    if dataset.own:
+        result.facts = facts_of(result.sample.key, data, values, dataset, source)
     if image is not None:
         _attempt(result, lambda: check_same_size(image, values, result.sample))
     train_ids = _attempt(result, lambda: to_train_ids(values, dataset, source))

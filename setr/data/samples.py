@@ -32,6 +32,9 @@ class Listing:
     unlabelled: tuple[str, ...] = ()  # keys of images without a label file
     orphans: tuple[str, ...] = ()  # keys of label files without an image
     junk: int = 0  # files an operating system left behind
+    rule: str = "as published"  # what divided the images into splits, in words
+    outside: tuple[str, ...] = ()  # keys of images that are in no split
+    others: tuple[str, ...] = ()  # files that are neither images nor labels by their names
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Dataset:
     scanner: Callable[[Path, str], Listing]
     ignore_index: int = 255
     wide_label_map: tuple[int, ...] = ()  # the same for label arrays with more than 256 ids (.mat)
-    color_labels: bool = False  # True: labels are RGB pictures in the palette's colours, black is ignored
+    color_labels: bool = False  # True: labels are pictures in the palette's colours, black is ignored
+    shown_colors: bool = False  # True: the palette is for display, labels hold class numbers all the same
+    own: bool = False  # True: of one's own, so that what labels hold is told by nothing but the files
     family: str = ""  # the one of `families` that this data set reads
     families: tuple[LabelFamily, ...] = field(default=(), repr=False)
 
@@ -64,6 +69,11 @@ class Dataset:
         assert len(self.label_map) == 256
         assert 0 < len(self.classes) <= MAX_CLASSES
         assert len(self.palette) == len(self.classes)
+
+    @property
+    def read_colors(self) -> tuple[Color, ...] | None:
+        """Returns the colours that labels are read by; None: they hold class numbers."""
+        return self.palette if self.color_labels and not self.shown_colors else None
 
     @property
     def num_classes(self) -> int:
@@ -82,7 +92,10 @@ class Dataset:
 
     def list_samples(self, root: Path, split: str) -> list[Sample]:
         """Returns the split's samples in the order of their keys; raises E_DATA_EMPTY and E_PAIR_MISSING besides."""
-        listing = self.scan(root, split)
+        return self.complete(self.scan(root, split), root, split)
+
+    def complete(self, listing: Listing, root: Path, split: str) -> list[Sample]:
+        """Returns the samples of a split's listing; raises E_DATA_EMPTY and E_PAIR_MISSING unless it is complete."""
         missing = [
             *(f"{key} (no label)" for key in listing.unlabelled),
             *(f"{key} (no image)" for key in listing.orphans),
@@ -94,7 +107,8 @@ class Dataset:
                 "every image needs its label and every label its image",
                 where=where,
                 found=f"{len(missing)} without a partner: {_some(missing)}",
-                remedy="complete or remove them",
+                remedy="complete or remove them"
+                + (f"; files of other kinds were passed over: {_some(listing.others, 3)}" if listing.others else ""),
             )
         if not listing.samples:
             raise InputError("E_DATA_EMPTY", "no image found", where=where, remedy="set data.root, or unpack the data")
@@ -211,6 +225,9 @@ def _join(listings: Sequence[Listing], *, where: str) -> Listing:
         unlabelled=tuple(key for listing in listings for key in listing.unlabelled),
         orphans=tuple(key for listing in listings for key in listing.orphans),
         junk=sum(listing.junk for listing in listings),
+        rule=listings[0].rule,
+        outside=listings[0].outside,
+        others=listings[0].others,
     )
 
 

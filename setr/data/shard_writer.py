@@ -12,11 +12,13 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
 from setr.data.atomic import TEMPORARY_SUFFIX, make_folder, storage_failure, sync_folder
+from setr.data.image_file import read_header
 from setr.data.images import check_same_size, hash_sources, parse_raw_label, source_hash, to_train_ids
 from setr.data.manifest import (
     MANIFEST_NAME,
@@ -253,7 +255,7 @@ def _histogram(label: np.ndarray) -> np.ndarray:
 def _settings(job: _Job) -> str:
     """Returns the hash of all that decides a shard's bytes besides its samples."""
     dataset = job.dataset
-    decisive = {
+    decisive: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "storage": job.storage,
         "classes": len(dataset.classes),
@@ -262,7 +264,13 @@ def _settings(job: _Job) -> str:
         "wide_label_map": dataset.wide_label_map,
         "color_labels": dataset.palette if dataset.color_labels else None,
     }
+    if dataset.read_colors is not None and any(not _is_rgb(sample) for sample in job.samples):
+        decisive["colors_of"] = "file"  # once their indices were taken: such shards are written anew
     return hashlib.sha256(dumps_signed(decisive)).hexdigest()
+
+
+def _is_rgb(sample: Sample) -> bool:
+    return sample.label is None or read_header(read_bytes(sample.label), sample.label).kind == "RGB"
 
 
 def _summarise(jobs: Sequence[_Job], indexes: Sequence[ShardIndex], *, split: str) -> Manifest:

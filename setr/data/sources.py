@@ -1,7 +1,10 @@
 """Where bytes come from: files below a root folder and members of archives, listed and read the same way."""
 
+import difflib
 import os
+import re
 import stat
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -11,6 +14,7 @@ from setr.errors import InputError
 
 Source = Path | ArchiveMember
 
+_DVC_STORE = re.compile(r"/files/md5/[0-9a-f]{2}/[0-9a-f]{30}")
 JUNK_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini", "ehthumbs.db"})
 
 
@@ -39,13 +43,35 @@ def read_bytes(source: Source) -> bytes:
         raise InputError("E_FILE_READ", f"cannot read the file ({error.strerror})", where=source) from error
 
 
-def check_root(root: Path) -> Path:
-    """Returns the data root (a folder, or one archive); raises E_DATA_ROOT when nothing is there."""
+def check_root(root: Path, *, setting: str = "data.root") -> Path:
+    """Returns the folder or archive that a setting names; raises E_DATA_ROOT, naming the setting, if none is there."""
+    what = {"data.root": "the data root"}.get(setting, f"the folder of {setting}")
     if not root.exists():
-        raise InputError("E_DATA_ROOT", "the data root does not exist", where=root, remedy="set data.root=<folder>")
+        beside = [path.name for path in root.parent.iterdir()] if root.parent.is_dir() else []
+        near = difflib.get_close_matches(root.name, beside, n=1)
+        remedy = f"set {setting}=<folder>; a relative one is below the project's folder, or below $SETR_HOME"
+        if near:
+            remedy = f"did you mean {near[0]}? {remedy}"
+        raise InputError("E_DATA_ROOT", f"{what} does not exist", where=root, remedy=remedy)
     if not root.is_dir() and not is_archive(root):
-        raise InputError("E_DATA_ROOT", "the data root is neither a folder nor an archive", where=root)
+        raise InputError(
+            "E_DATA_ROOT", f"{what} is neither a folder nor an archive", where=root, remedy=f"set {setting}=<folder>"
+        )
     return root
+
+
+def spelled(path: Path) -> Path:
+    """Returns the path as it is spelled on disk, where its letters are composed or decomposed otherwise than given."""
+    if path.exists():
+        return path
+    found = Path(path.anchor)
+    for part in path.relative_to(path.anchor).parts:
+        if not (found / part).exists() and found.is_dir():
+            same = unicodedata.normalize("NFC", part)
+            names = (entry.name for entry in found.iterdir())
+            part = next((name for name in names if unicodedata.normalize("NFC", name) == same), part)
+        found /= part
+    return found if found.exists() else path
 
 
 def find_files(root: Path, folder: str, *, archives: Sequence[str] = (), prefixes: Sequence[str] = ("",)) -> Files:
@@ -129,7 +155,15 @@ def _walk(root: Path, folder: Path, seen: set[Path]) -> Iterator[Path]:
         try:
             _require_regular(path, entry.stat())
         except OSError as error:
-            raise InputError("E_FILE_READ", f"cannot look at the file ({error.strerror})", where=path) from error
+            raise InputError(
+                "E_FILE_READ",
+                f"cannot look at the file ({error.strerror})",
+                where=path,
+                found=f"a link to {path.resolve()}" if entry.is_symlink() else "",
+                remedy=_link_remedy(path.resolve(), "bring what it points to, or remove it")
+                if entry.is_symlink()
+                else "",
+            ) from error
         yield path
 
 
@@ -141,8 +175,21 @@ def _require_inside(root: Path, path: Path, real: Path) -> None:
             where=path,
             found=real,
             expected=f"a path below {root}",
-            remedy="set data.root to the real folder, or move the files below it",
+            remedy=_link_remedy(
+                real, "set data.root (data.images, data.labels) to the real folder, or copy with cp -rL"
+            ),
         )
+
+
+def _link_remedy(real: Path, otherwise: str) -> str:
+    """Returns what to do about a link into a store of files, which must stay as it is; `otherwise` for other links."""
+    if "annex" in real.parts:
+        return "these are links of git-annex: git annex get, then git annex unlock, in that repository"
+    if ".dvc" in real.parts or _DVC_STORE.search(real.as_posix()):
+        return "these are links of DVC: dvc config cache.type copy, then dvc checkout --relink, in that repository"
+    if "blobs" in real.parts:
+        return "these are links of a download cache: download again into a plain folder, or copy with cp -rL"
+    return otherwise
 
 
 def _require_regular(path: Path, status: os.stat_result) -> None:

@@ -13,6 +13,7 @@ from setr.data.ade20k import ADE20K, ADE20K_REDUCED
 from setr.data.camvid import CAMVID
 from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
 from setr.data.doctor import Report, check, evenly, report_lines
+from setr.data.folder import FolderSettings, folder_dataset
 from setr.data.images import source_hash
 from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
 from setr.data.samples import Dataset, Sample, keyed, pair, stem
@@ -267,3 +268,28 @@ def test_the_real_data_are_sound(camvid_root: Path) -> None:
     assert report.ok
     assert codes(report, "warning") == []
     assert report.splits[1].sizes == {"480x360": 20}
+
+
+def test_images_in_no_split_and_other_files_are_counted_once(tmp_path: Path) -> None:
+    for key in ("train/a", "valid/b", "test/c", "test/d"):
+        for folder, picture in (
+            ("photos", GENERATOR.integers(0, 256, (8, 12, 3), dtype=np.uint8)),
+            ("masks", label(0, 1)),
+        ):
+            (tmp_path / folder / key).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / folder / f"{key}.png")
+    (tmp_path / "photos/notes.txt").write_text("x")
+    dataset = folder_dataset("own", FolderSettings("photos", "masks"), ["x", "y"])
+    report = check(dataset, tmp_path, ("train", "val"))
+    assert report.ok
+    assert line(report, "W_SPLIT_REST").startswith("WARNING W_SPLIT_REST (2x) images in no split | test/c; test/d")
+    assert "W_OTHER_FILES (1x)" in line(report, "W_OTHER_FILES")
+    assert [split.outside for split in report.splits] == [2, 2]
+
+
+def test_classes_that_never_occur_are_named_by_split(root: Path) -> None:
+    write(root, "val", "v0", label(*range(9)))
+    report = check(CAMVID, root, ("train", "val"))
+    assert report.ok
+    assert line(report, "W_CLASS_ABSENT").endswith("val: never occurs in a label that was read: pedestrian, bicyclist")
+    assert [split.absent for split in report.splits] == [(), ("pedestrian", "bicyclist")]

@@ -1,6 +1,7 @@
 """A data set of one's own."""
 
 import pickle
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -126,6 +127,55 @@ def test_an_image_of_two_formats_is_refused(tmp_path: Path) -> None:
     write(tmp_path, "a", suffix=".png")
     with pytest.raises(InputError, match=r"E_DUP_KEY"):
         own().list_samples(tmp_path, "train")
+
+
+def test_images_and_labels_may_share_a_folder_or_lie_below_each_other(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b", label_suffix="_mask.png", suffix=".png")
+    for path in (tmp_path / "masks").iterdir():
+        (tmp_path / "photos" / path.name).write_bytes(path.read_bytes())
+    shared = folder_dataset("field", FolderSettings("photos", "photos", label_suffix="_mask.png"), CLASSES)
+    assert sorted(keys(shared, tmp_path, "train") + keys(shared, tmp_path, "val")) == ["a", "b"]
+    (tmp_path / "masks").rename(tmp_path / "photos/masks")
+    for path in (tmp_path / "photos").glob("*_mask.png"):
+        path.unlink()
+    below = folder_dataset("field", FolderSettings("photos", "photos/masks", label_suffix="_mask.png"), CLASSES)
+    assert sorted(keys(below, tmp_path, "train") + keys(below, tmp_path, "val")) == ["a", "b"]
+
+
+def test_files_of_other_kinds_are_listed(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b")
+    for name in ("photos/c.tif", "masks/c.bmp", "masks/notes.txt", "photos/.DS_Store"):
+        (tmp_path / name).write_bytes(b"x")
+    listing = own().scan(tmp_path, "train")
+    assert [Path(name).name for name in listing.others] == ["c.bmp", "notes.txt", "c.tif"]
+    assert listing.junk == 1
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "settings", "remedy"),
+    [
+        (["a.jpg", "b.jpg"], ["a_mask.png", "b_mask.png"], {}, r"E_PAIR_MISSING.*set data\.label_suffix=_mask\.png"),
+        (["a.jpg"], ["a_mask.png"], {"label_suffix": "_mask"}, r"E_DATA_EMPTY.*set data\.label_suffix=_mask\.png"),
+        (["IMG_1.jpg", "IMG_2.jpg"], ["img_1.png", "img_2.png"], {}, "E_PAIR_MISSING.*capital letters"),
+        (["in/a.jpg", "in/b.jpg"], ["out/a.png", "out/b.png"], {}, "E_PAIR_MISSING.*first folders differ"),
+        (["a.tif", "b.tif"], ["a.png"], {}, r"E_DATA_EMPTY.*2 files such as a\.tif.*convert"),
+    ],
+)
+def test_names_that_never_meet_say_why(
+    tmp_path: Path, images: list[str], labels: list[str], settings: dict[str, str], remedy: str
+) -> None:
+    for name in (*(f"photos/{name}" for name in images), *(f"masks/{name}" for name in labels)):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(InputError, match=f"^{remedy}"):
+        own(**settings).list_samples(tmp_path, "train")
+
+
+def test_the_folders_may_be_spelled_in_another_form_than_on_disk(tmp_path: Path) -> None:
+    write(tmp_path, "a", "b")
+    (tmp_path / "photos").rename(tmp_path / unicodedata.normalize("NFD", "Bäume"))
+    dataset = folder_dataset("field", FolderSettings(unicodedata.normalize("NFC", "Bäume"), "masks"), CLASSES)
+    assert len(keys(dataset, tmp_path, "train")) == 1
 
 
 def test_empty_and_missing_folders_are_errors(tmp_path: Path) -> None:

@@ -156,3 +156,24 @@ def test_metadata_are_cut_out_and_pixels_stay() -> None:
     laden = with_exif(plain, exif(1))
     assert without_metadata(laden, read_header(laden, "a file")) == plain
     assert without_metadata(plain, read_header(plain, "a file")) is plain
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "BMP", "GIF", "PPM"])
+def test_another_kind_under_the_name_of_png_is_to_be_converted(kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(buffer, kind)
+    with pytest.raises(InputError, match=r"E_IMAGE_DECODE.*whatever the file's name says.*convert it to PNG"):
+        read_header(buffer.getvalue(), "a.png")
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0a\nsize 12\n", "git lfs pull"),
+        (b"/annex/objects/MD5E-s9--0a.png\n", "git annex get"),
+        (b"../.git/annex/objects/Wx/2f/MD5E-s9--0a.png", "git annex get"),
+    ],
+)
+def test_a_pointer_in_the_place_of_a_file_names_the_command_that_brings_it(text: bytes, command: str) -> None:
+    with pytest.raises(InputError, match=rf"E_IMAGE_DECODE.*not there yet.*run {command}"):
+        read_header(text, "a.png")

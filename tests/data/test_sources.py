@@ -1,13 +1,14 @@
 """Files below a root: what is listed, passed over and refused."""
 
 import os
+import unicodedata
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from setr.data.archives import ArchiveMember
-from setr.data.sources import check_root, find_file, find_files, is_junk, read_bytes
+from setr.data.sources import check_root, find_file, find_files, is_junk, read_bytes, spelled
 from setr.errors import InputError
 
 
@@ -78,6 +79,52 @@ def test_links_within_the_root_are_followed_once(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "root")
     assert find_files(tmp_path / "root", "images").found.keys() == {"a.png", "b.png"}
     assert find_files(tmp_path / "link", "images").found.keys() == {"a.png", "b.png"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+@pytest.mark.parametrize(
+    ("store", "remedy"),
+    [
+        (".git/annex/objects/Wx/2f/MD5E-s9--0a.png/MD5E-s9--0a.png", "git annex get, then git annex unlock"),
+        (".dvc/cache/files/md5/0a/0123456789abcdef0123456789abcd", "dvc checkout --relink"),
+        ("shared-cache/files/md5/0a/0123456789abcdef0123456789abcd", "dvc checkout --relink"),
+        ("hub/datasets--x/blobs/0a0a", "cp -rL"),
+        ("elsewhere/a.png", "set data.root"),
+    ],
+)
+def test_a_link_into_a_store_says_how_to_bring_the_file(tmp_path: Path, store: str, remedy: str, there: bool) -> None:
+    if there:
+        touch(tmp_path, store)
+    touch(tmp_path, "root/images/b.png")
+    (tmp_path / "root/images/a.png").symlink_to(tmp_path / store)
+    with pytest.raises(InputError, match=rf"E_PATH_ESCAPE.*images/a\.png.*{remedy}") as caught:
+        find_files(tmp_path / "root", "images")
+    assert "move" not in str(caught.value)  # the store would lose what its other users link to
+
+
+@pytest.mark.parametrize(
+    ("store", "remedy"), [(".git/annex/objects/a", "git annex get"), (".dvc/cache/a", "dvc"), ("a", "or remove it")]
+)
+def test_a_link_within_the_root_whose_file_is_missing(tmp_path: Path, store: str, remedy: str) -> None:
+    touch(tmp_path, "images/b.png")
+    (tmp_path / "images/a.png").symlink_to(tmp_path / store)
+    with pytest.raises(InputError, match=rf"E_FILE_READ.*images/a\.png.*{remedy}"):
+        find_files(tmp_path, "images")
+
+
+@pytest.mark.parametrize("setting", ["data.root", "data.images", "data.labels"])
+def test_a_missing_folder_names_its_own_setting(tmp_path: Path, setting: str) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(InputError, match=rf"E_DATA_ROOT.*photo \| did you mean photos\? set {setting}=<folder>"):
+        check_root(tmp_path / "photo", setting=setting)
+
+
+def test_a_path_is_found_in_either_form_of_its_letters(tmp_path: Path) -> None:
+    for form, other in (("NFC", "NFD"), ("NFD", "NFC")):
+        name = unicodedata.normalize(form, f"Bäume-{form}")
+        touch(tmp_path, f"{name}/é.txt")
+        assert spelled(tmp_path / unicodedata.normalize(other, name)) == tmp_path / name
+    assert spelled(tmp_path / "none") == tmp_path / "none"
 
 
 @pytest.mark.timeout(20)

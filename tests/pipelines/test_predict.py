@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.predict import EXPERIMENT, load_image, main, open_model
+from pipelines.predict import EXPERIMENT, list_images, load_image, main, open_model, passed_over
 from setr.data.cityscapes import CITYSCAPES
 from setr.data.preview import colorize
 from setr.evaluation.inference import predict
@@ -106,6 +106,33 @@ def test_messages(step_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         assert line.startswith(f"error: {code}")
     assert main([str(step_folder), str(tmp_path / "in"), *options, "--data", "ade20k"]) == 2
     assert "E_CLASS_COUNT" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("suffix", [".tif", ".webp", ".bmp", ".gif", ".heic", ".TIFF"])
+def test_a_picture_of_another_kind_in_a_folder_is_named_and_counts(
+    step_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], suffix: str
+) -> None:
+    write_picture(tmp_path / "in" / "good.png", 16, 16)
+    (tmp_path / "in" / "sub").mkdir()
+    (tmp_path / "in" / "sub" / f"other{suffix}").write_bytes(b"x")
+    assert main([str(step_folder), str(tmp_path / "in"), "-o", str(tmp_path / "out"), "--device", "cpu"]) == 2
+    shown = capsys.readouterr()
+    assert f"other{suffix}" in shown.err
+    assert "1 images could not be read" in shown.out
+    assert (tmp_path / "out" / "good_ids.png").is_file()
+
+
+def test_everything_else_in_a_folder_is_passed_over_by_name(tmp_path: Path) -> None:
+    write_picture(tmp_path / "in" / "good.PNG", 16, 16)
+    write_picture(tmp_path / "away" / "far.png", 16, 16)
+    for name in ("notes.txt", "clip.mp4", ".DS_Store", "._good.png"):
+        (tmp_path / "in" / name).write_bytes(b"x")
+    (tmp_path / "in" / "linked").symlink_to(tmp_path / "away")
+    (tmp_path / "in" / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    left_out = passed_over(tmp_path / "in")
+    assert [path.name for path, _ in list_images(tmp_path / "in")] == ["good.PNG"]
+    assert [path.name for path in left_out.pictures] == ["lost.png"]
+    assert [path.name for path in left_out.others] == ["clip.mp4", "linked", "notes.txt"]
 
 
 def test_photographs_are_turned_as_they_ask(tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""What stands in the way of a training before its first step."""
+
+import pytest
+
+from pipelines.experiment import require_batch_statistics
+from setr.errors import InputError
+from setr.models.variants import structure_record, variant_spec
+from setr.paper.experiment import Experiment
+from setr.paper.recipes import Recipe
+
+ONE_PATCH, TWO_PATCHES = (8, 8), (8, 16)
+
+
+def experiment(variant: str, batch_size: int, crop_size: tuple[int, int]) -> Experiment:
+    recipe = Recipe(batch_size=batch_size, crop_size=crop_size)
+    spec = variant_spec(variant, num_classes=3, crop_size=crop_size, scale="miniature")
+    return Experiment("scenes", variant, "80k", "miniature", 0, recipe, "", "", "", model=structure_record(spec))
+
+
+@pytest.mark.parametrize("variant", ["setr-naive-base", "setr-pup-random", "setr-mla-base"])
+@pytest.mark.parametrize(("batch_size", "micro_batch"), [(1, 0), (1, 4), (2, 1), (3, 2)])
+def test_one_image_of_one_patch_has_no_statistics(variant: str, batch_size: int, micro_batch: int) -> None:
+    with pytest.raises(InputError, match=r"^E_CONFIG.*batch normalisation.*crop \[8, 8\].*larger crop"):
+        require_batch_statistics(experiment(variant, batch_size, ONE_PATCH), micro_batch, 1)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "micro_batch", "workers", "crop_size"),
+    [(1, 0, 1, TWO_PATCHES), (2, 0, 1, ONE_PATCH), (4, 2, 1, ONE_PATCH), (2, 0, 2, ONE_PATCH)],
+)
+def test_two_values_are_enough(batch_size: int, micro_batch: int, workers: int, crop_size: tuple[int, int]) -> None:
+    require_batch_statistics(experiment("setr-naive-base", batch_size, crop_size), micro_batch, workers)
