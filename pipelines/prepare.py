@@ -24,6 +24,8 @@ from setr.errors import InputError
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
     """Writes shards for every split, or with --check the report alone; returns the exit status."""
+    if arguments.listed:
+        config = replace(config, data=replace(config.data, root=listed_root(config)))
     dataset, root = dataset_of(config.data)
     if not root.exists():
         raise InputError(
@@ -72,6 +74,20 @@ def write_all_shards(config: Config) -> None:
         print(f"{dataset.name}/{split}: {manifest.rows} images in {len(manifest.shards)} shards: {folder}")
 
 
+def listed_root(config: Config) -> str:
+    """Returns the folder that `datasets` names for `data.name`: as it is written, which no shell has read before."""
+    name = config.data.name
+    if name not in config.datasets:
+        raise InputError(
+            "E_CONFIG",
+            "a data set that is not listed",
+            where="datasets",
+            found=name,
+            expected=", ".join(config.datasets),
+        )
+    return config.datasets[name]
+
+
 def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
     """Returns the data set that the `data` section names, and its root."""
     if data.images and data.name in DATASETS:
@@ -113,6 +129,7 @@ def _bar() -> Progress:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="examine the data set and report; write no shards")
+    parser.add_argument("--listed", action="store_true", help="data.root is what `datasets` says of data.name")
 
 
 if __name__ == "__main__":
