@@ -37,14 +37,13 @@ def parse(text: str, where: object) -> Written | None:
     if len(text) > MAX_CHARACTERS:
         found, expected = f"{len(text)} characters", f"at most {MAX_CHARACTERS}"
         raise InputError("E_CONFIG", "settings are too long", where=where, found=found, expected=expected)
-    loader = _StrictLoader(text)
     try:
+        loader = _StrictLoader(text)
+        loader.place = where
         node = loader.get_single_node()
         return None if node is None else _written(node, text, where)
     except yaml.YAMLError as error:
         raise InputError("E_CONFIG", "not YAML", where=where, found=error, remedy="mend the line") from None
-    finally:
-        loader.dispose()
 
 
 def plain(value: Any) -> Any:
@@ -64,20 +63,25 @@ class _StrictLoader(yaml.SafeLoader):
     """Composes nodes of text, numbers, truths, lists and mappings; no alias (which expands without bound), no tag."""
 
     depth = 0
+    place: object = ""  # of the text, for errors
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.events.AliasEvent):
-            raise _refused(event, "an alias in YAML", f"*{event.anchor}", "write the value out")
+            raise self._refused(event, "an alias in YAML", f"*{event.anchor}", "write the value out")
         if getattr(event, "tag", None) not in (None, "!", "tag:yaml.org,2002:str"):
-            raise _refused(event, "a tag in YAML", event.tag, "write the value without it")
+            raise self._refused(event, "a tag in YAML", event.tag, "write the value without it")
         self.depth += 1
         if self.depth > MAX_DEPTH:
-            raise _refused(event, "lists and mappings too deep in YAML", f"more than {MAX_DEPTH}", "write it flat")
+            raise self._refused(event, "lists and mappings too deep in YAML", f"more than {MAX_DEPTH}", "write it flat")
         try:
             return super().compose_node(parent, index)
         finally:
             self.depth -= 1
+
+    def _refused(self, event: Any, what: str, found: object, remedy: str) -> InputError:
+        where = f"{self.place}, line {event.start_mark.line + 1}"
+        return InputError("E_CONFIG", what, where=where, found=found, remedy=remedy)
 
 
 # Dates, merged mappings, sexagesimal, octal and hexadecimal numbers are no settings: they stay text. 010 is not 8.
@@ -101,10 +105,6 @@ _StrictLoader.add_implicit_resolver(
 )
 
 
-def _refused(event: Any, what: str, found: object, remedy: str) -> InputError:
-    return InputError("E_CONFIG", what, where=f"line {event.start_mark.line + 1}", found=found, remedy=remedy)
-
-
 def _written(node: Any, source: str, where: object) -> Written:
     if isinstance(node, yaml.ScalarNode):
         return Written(node.value, _scalar(node, where))
@@ -113,7 +113,7 @@ def _written(node: Any, source: str, where: object) -> Written:
         return Written(text, [_written(entry, source, where) for entry in node.value])
     entries: dict[str, Written] = {}
     for key, value in node.value:
-        line = f"line {key.start_mark.line + 1}"
+        line = f"{where}, line {key.start_mark.line + 1}"
         if not isinstance(key, yaml.ScalarNode):
             raise InputError("E_CONFIG", "a key that is no text", where=line, remedy="write it without brackets")
         if key.value in entries:
