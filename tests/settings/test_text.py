@@ -60,7 +60,7 @@ def test_the_command_lines_text_is_taken_as_it_is(tmp_path, key):
     for text in TEXTS:
         if FIELDS[key] is str:
             assert value_of(loaded(tmp_path, "", f"{key}={text}"), key) == text
-        elif FIELDS[key] is dict[str, str]:
+        elif FIELDS[key] == dict[str, str]:
             assert loaded(tmp_path, "", f"{key}.mine={text}").datasets["mine"] == text
         elif not text.startswith("["):
             assert value_of(loaded(tmp_path, "", f"{key}={text}"), key) == (text,)
