@@ -10,7 +10,7 @@ export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup repro test check ui docs camvid clean lock
+.PHONY: help git setup repro test check ui docs camvid clean lock
 
 help: ## List the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sort | sed 's/:.*## /\t/' | expand -t 12
@@ -25,7 +25,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check -e .
 	@touch $@
 
-repro: setup ## Data, shards, weights, sweep and report: the paper's ablation in miniature
+# DVC keeps no books outside a repository: said before anything is installed.
+git:
+	@test -e .git || git rev-parse --git-dir >/dev/null 2>&1 || { echo "error: this copy has no .git, which dvc needs:" \
+		"clone the repository, or run: git init && git add -A && git commit -m start" >&2; exit 2; }
+
+repro: git setup ## Data, shards, weights, sweep and report: the paper's ablation in miniature
 	@PATH="$$PWD/$(BIN):$$PATH" $(BIN)/dvc repro
 	@$(BIN)/python pipelines/report.py --where
 

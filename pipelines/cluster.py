@@ -38,6 +38,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.command import PROJECT
+from pipelines.ray_folder import ray_folder
 from setr.data.atomic import make_folder
 from setr.errors import EnvironmentFailure
 from setr.training.context import Context
@@ -81,6 +82,8 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     options: dict[str, Any] = {}
     if not address:
         options["include_dashboard"] = False
+        if folder := ray_folder():
+            options["_temp_dir"] = folder
         # Ray puts the interpreter's path into a shell command as it is; one with a space would never start a worker.
         if shlex.quote(sys.executable) != sys.executable:
             runtime["py_executable"] = shlex.quote(sys.executable)

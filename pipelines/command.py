@@ -1,18 +1,20 @@
 """What every command shares: overrides and --help, one-line errors with an exit status, folders."""
 
 import argparse
+import contextlib
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
+from pipelines.unexpected import PIPE_STATUS, reader_is_gone, tell
 from setr.config import Config, load_config, to_dict
 from setr.data.atomic import make_folder
-from setr.errors import EnvironmentFailure, SetrError
+from setr.errors import EnvironmentFailure, InputError, SetrError
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +32,7 @@ def home() -> Path:
 
     In a submitted Ray job the project is a throw-away copy, so there the default is ~/setr-tables on the head node.
     """
-    if "SETR_HOME" in os.environ:
+    if os.environ.get("SETR_HOME"):
         return Path(os.environ["SETR_HOME"]).expanduser().resolve()
     if "runtime_resources" in PROJECT.parts:
         return Path.home() / "setr-tables"
@@ -38,8 +40,10 @@ def home() -> Path:
 
 
 def resolve(path: str) -> Path:
-    """Returns `path` as an absolute path below home()."""
-    return (home() / Path(path).expanduser()).absolute()
+    """Returns `path` as an absolute path below home(); `~` is the user's home, `~x` of no user a folder."""
+    with contextlib.suppress(RuntimeError):
+        return (home() / Path(path).expanduser()).absolute()
+    return (home() / path).absolute()
 
 
 def resolve_location(location: str) -> str:
@@ -55,11 +59,13 @@ def run_command(
     sections: tuple[str, ...] | None = None,
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     words: bool = False,
+    unused: Mapping[str, str] | None = None,
 ) -> None:
     """Parses the command line, prints the resolved `sections` of the settings, runs `work` and exits.
 
-    With `words`, arguments without `=` are the command's own and come as `arguments.words`. The exit status is what
-    `work` returns (None: 0), 2 to 4 for an error the user can mend, 130 after Ctrl-C.
+    With `words`, arguments without `=` are the command's own and come as `arguments.words`. `unused` are settings that
+    the command does not read, each with what to do instead: given on its command line, they are a mistake. The exit
+    status is what `work` returns (None: 0), else as `exit_status` has it.
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -75,23 +81,44 @@ def run_command(
         arguments.overrides = [text for text in arguments.overrides if "=" in text]
 
     def run() -> int | None:
-        config = load_config(PROJECT / "params.yaml", arguments.overrides, section=section)
+        config = read_settings(arguments.overrides, section=section, unused=unused)
         print_config(config, (section,) if sections is None else sections)
         return work(config, arguments)
 
     sys.exit(exit_status(run, interrupted="interrupted: run the same command again to go on"))
 
 
+def read_settings(overrides: Sequence[str], *, section: str = "", unused: Mapping[str, str] | None = None) -> Config:
+    """Returns the project's settings with overrides; raises InputError for what makes no sense in any command."""
+    from pipelines.folders import check_folders  # which asks this module where the home is
+
+    for key, _, value in (override.partition("=") for override in overrides):
+        if key in (unused or {}):
+            raise InputError("E_CONFIG", f"key {key} does nothing here", found=value, remedy=(unused or {})[key])
+    config = load_config(PROJECT / "params.yaml", overrides, section=section)
+    check_folders(config)
+    return config
+
+
 def exit_status(run: Callable[[], int | None], *, interrupted: str = "interrupted") -> int:
-    """Returns what `run` returns (None: 0); 2 to 4 and one line after an error the user can mend, 130 after Ctrl-C."""
+    """Returns what `run` returns (None: 0), or the status of how it ended, after one line on stderr.
+
+    2 to 4 for an error the user can mend, 5 for one that nobody foresaw (its traceback is in a file that the line
+    names), 130 after Ctrl-C, and, without a line, 141 where nobody reads the output any more.
+    """
     try:
-        return run() or 0
+        status = run() or 0
+        return PIPE_STATUS if reader_is_gone() else status
     except SetrError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         return error.exit_status
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr, flush=True)
         return 130
+    except Exception as error:
+        if isinstance(error, BrokenPipeError) and reader_is_gone():
+            return PIPE_STATUS
+        return tell(error, home() / "logs")
 
 
 def print_config(config: Config, sections: tuple[str, ...]) -> None:

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.command import PROJECT, check_writable, exit_status, print_config, resolve
-from setr.config import Config, load_config
+from pipelines.command import PROJECT, check_writable, exit_status, print_config, read_settings, resolve
+from setr.config import Config
 from setr.data.atomic import write_text
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -33,7 +33,7 @@ _DRAWING_PACKAGES = ("data", "evaluation", "models", "reporting")  # of setr: th
 def work(arguments: argparse.Namespace) -> int:
     """Draws one image, or the report's figures; returns the exit status."""
     if arguments.report:
-        config = load_config(PROJECT / "params.yaml", arguments.overrides, section="storage")
+        config = read_settings(arguments.overrides, section="storage")
         print_config(config, ("storage",))
         return report_figures(config, device=arguments.device)
     if len(arguments.overrides) != 2:

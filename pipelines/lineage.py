@@ -9,7 +9,9 @@ import hashlib
 import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -51,7 +53,8 @@ class Lineage:
 def lineage(project: Path = PROJECT) -> Lineage:
     """Returns the lineage of a copy of the project: what git says, else what was sent with it, else what is unknown.
 
-    Asked for once in a process: what is loaded later is the code that the process started with.
+    Asked for once in a process: what is loaded later is the code that the process started with. A repository that git
+    does not read is named on stderr: every run of such a checkout would lose its commit and nobody would know.
     """
     commit = _git(project, "rev-parse", "HEAD")
     # A copy may lie in somebody else's repository: then that one's commit says nothing about it.
@@ -62,7 +65,10 @@ def lineage(project: Path = PROJECT) -> Lineage:
         sent = json.loads((project / SENT).read_text(encoding="utf-8"))
         return Lineage(str(sent["commit"]), str(sent["dirty"]), str(sent["diff"]))
     except (OSError, ValueError, KeyError, TypeError):
-        return Lineage(commit=os.environ.get(COMMIT_VARIABLE) or UNKNOWN)
+        named = os.environ.get(COMMIT_VARIABLE)
+        if not named and (reason := _unread(project)):
+            print(f"warning: {reason}", file=sys.stderr, flush=True)
+        return Lineage(commit=named or UNKNOWN)
 
 
 def write_lineage(project: Path = PROJECT) -> Lineage:
@@ -116,6 +122,25 @@ def _diff(project: Path) -> str:
         parts.append(_git(project, "diff", "--no-index", "--", os.devnull, path, ok=(0, 1)) or "")
     text = "".join(parts)
     return text if len(text) <= MAX_DIFF else text[:MAX_DIFF] + "\n[cut off here]\n"
+
+
+def _unread(project: Path) -> str:
+    """Returns why the project's own repository tells nothing, and what to do; "" if there is none."""
+    if not (project / ".git").exists():
+        return ""
+    try:
+        asked = ["git", "rev-parse", "HEAD"]
+        done = subprocess.run(asked, cwd=project, capture_output=True, text=True, errors="replace", timeout=20)
+        found = " ".join(done.stderr.split()) or f"git ends with {done.returncode}"
+    except (OSError, subprocess.SubprocessError) as error:
+        found = str(error)
+    # Not lifted from here: git does not trust another owner's settings, which may name programs to run.
+    if "safe.directory" in found or "dubious ownership" in found:
+        found = "the checkout belongs to another user, and git does not read it"
+        remedy = f"git config --global --add safe.directory {shlex.quote(str(project))}"
+    else:
+        remedy = "make a commit" if "HEAD" in found else "mend it"
+    return f"the commit of {project} is unknown ({found[:200]}): {remedy}, or set {COMMIT_VARIABLE}"
 
 
 def _git(project: Path, *words: str, ok: tuple[int, ...] = (0,)) -> str | None:

@@ -31,6 +31,8 @@ SPLIT_FILE = "split.json"  # in a folder of shards: what divided the images into
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
     """Writes shards for every split, or with --check the report alone; returns the exit status."""
+    if arguments.listed:
+        config = replace(config, data=replace(config.data, root=listed_root(config)))
     dataset, root = dataset_of(config.data)
     if not root.exists():
         raise InputError(
@@ -111,6 +113,20 @@ def notes(dataset: Dataset, listings: Mapping[str, Listing]) -> list[str]:
     return lines
 
 
+def listed_root(config: Config) -> str:
+    """Returns the folder that `datasets` names for `data.name`: as it is written, which no shell has read before."""
+    name = config.data.name
+    if name not in config.datasets:
+        raise InputError(
+            "E_CONFIG",
+            "a data set that is not listed",
+            where="datasets",
+            found=name,
+            expected=", ".join(config.datasets),
+        )
+    return config.datasets[name]
+
+
 def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
     """Returns the data set that the `data` section names, and its root."""
     if data.images and data.name in DATASETS:
@@ -163,6 +179,7 @@ def _bar() -> Progress:
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--check", action="store_true", help="examine the data set and report; write no shards")
+    parser.add_argument("--listed", action="store_true", help="data.root is what `datasets` says of data.name")
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from pipelines.address import brings_token
-from pipelines.command import PROJECT, QUIET_ENVIRONMENT
+from pipelines.command import PROJECT, QUIET_ENVIRONMENT, exit_status
 from pipelines.lineage import UNKNOWN, write_lineage
-from setr.errors import EnvironmentFailure, InputError, SetrError
+from setr.errors import EnvironmentFailure, InputError
 
 
 def submission(words: list[str]) -> list[str]:
@@ -52,16 +52,17 @@ def address_of(words: list[str]) -> str:
 
 
 def main(words: list[str]) -> int:
-    """Writes the lineage and becomes `ray job submit`; returns only with an error's exit status."""
+    """Becomes `ray job submit`; returns only with an error's exit status."""
     if words in (["--help"], ["-h"]):
         print(__doc__)
         return 0
-    try:
-        command = submission(words)
-        sent = write_lineage()
-    except SetrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_status
+    return exit_status(lambda: become(words))
+
+
+def become(words: list[str]) -> int:
+    """Writes the lineage and becomes `ray job submit`; raises what `submission` does."""
+    command = submission(words)
+    sent = write_lineage()
     if sent.commit == UNKNOWN:
         print("no git here: the runs' commit will be unknown", file=sys.stderr)
     # The lineage is ignored by git and goes along all the same: .rayignore alone says what stays here.

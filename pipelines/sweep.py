@@ -44,6 +44,11 @@ if TYPE_CHECKING:
     from pipelines.tracking import Tracker
 
 SECTIONS = ("sweep", "miniature", "training", "storage")
+# What the tables decide, and a sweep does not read.
+UNUSED = dict.fromkeys(
+    ("data.name", "data.root", "data.images", "data.labels", "data.classes", "data.palette"),
+    "the tables name their data sets; choose among them with sweep.datasets",
+)
 LEASE_SECONDS = 5.0  # a sweep that was just killed may still be on its way out
 
 
@@ -305,4 +310,5 @@ if __name__ == "__main__":
         work,
         sections=SECTIONS,
         add_arguments=_arguments,
+        unused=UNUSED,
     )

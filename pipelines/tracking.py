@@ -36,6 +36,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from pipelines.database import check_file
 from setr.config import TrackingConfig
 from setr.data.atomic import give_rights, make_folder
 from setr.errors import EnvironmentFailure
@@ -122,6 +123,8 @@ class Tracker:
         if "value" in outcome:
             return outcome["value"]
         error = outcome.get("error")
+        if isinstance(error, EnvironmentFailure):
+            raise error
         if error is not None and any(word in str(error) for word in ("401", "403")):
             raise EnvironmentFailure(
                 "E_TRACKING",
@@ -424,6 +427,7 @@ def redact(text: str) -> str:
 
 def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
     if uri.startswith("sqlite:///"):
+        check_file(Path(uri.removeprefix("sqlite:///")))
         _make_database(Path(uri.removeprefix("sqlite:///")))
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)

@@ -59,4 +59,6 @@ def _restore(kind: type[SetrError], code: str, text: str) -> SetrError:
 
 def _one_line(value: object) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= 400 else text[:397] + "..."
+    text = text if len(text) <= 400 else text[:397] + "..."
+    # What a terminal would obey, and what no encoding has, is shown and not sent.
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

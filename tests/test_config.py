@@ -45,7 +45,7 @@ def test_every_section_and_field_has_a_default():
         ("sweep:\n  tabels: [2]\n", ("sweep.tabels", "did you mean tables?")),
         ("sweeep: {}\n", ("sweeep", "did you mean sweep?")),
         ("sweep:\n  scale: papr\n", ("sweep.scale", "'papr'", "miniature or paper", "did you mean paper?")),
-        ("data:\n  name: no\n", ("data.name", "False (bool)", "text")),
+        ("data:\n  name:\n    - no\n", ("data.name", "(list)", "text")),
         ("miniature:\n  crop_size: [128]\n", ("miniature.crop_size", "1 values", "2 values")),
         ("miniature:\n  iterations: 40\n", ("miniature.iterations", "keys and values")),
         ("miniature:\n  iterations: {40k: many}\n", ("miniature.iterations.40k", "a whole number")),
@@ -55,6 +55,14 @@ def test_every_section_and_field_has_a_default():
         ("sweep: {\n", ("not YAML",)),
         ("data:\n  name: a\n  name: b\n", ("name stands twice", "line 3")),
         ("a: &x [1]\nb: *x\n", ("alias", "line 2")),
+        ("weights:\n  steps: 010\n", ("weights.steps", "'010' (str)", "a whole number")),
+        ("weights:\n  steps: 1:30\n", ("weights.steps", "a whole number")),
+        ("weights:\n  steps: !!int x\n", ("a tag", "line 2")),
+        ("weights:\n  ? [a]\n  : 1\n", ("a key that is no text", "line 2")),
+        (f"weights:\n  steps: {'9' * 30}\n", ("beyond 64 bits", "line 2")),
+        (f"weights: {'[' * 21}{']' * 21}\n", ("too deep", "line 1")),
+        ("weights:\n  folder: \x1b[31m\n", ("not YAML",)),
+        ("x" * 300_000, ("too long",)),
     ],
 )
 def test_a_mistake_is_one_line_that_names_the_key(tmp_path, text, parts):
@@ -66,6 +74,25 @@ def test_a_mistake_is_one_line_that_names_the_key(tmp_path, text, parts):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"nowhere\.yaml"):
         load_config(tmp_path / "nowhere.yaml")
+
+
+@pytest.mark.parametrize("content", [b"data: \xff\n", b"\xff\xfe", b"\0"])
+def test_bytes_that_are_no_text_are_one_line(tmp_path, content):
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=r"E_CONFIG .*params\.yaml") as caught:
+        load_config(tmp_path / "params.yaml")
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("text", ["sweep:\n", "sweep:\n\ndata:\n", "", "# nothing\n", "---\n", "\ufeffsweep:\n"])
+def test_an_empty_section_is_one_of_defaults(tmp_path, text):
+    assert load(tmp_path, text) == Config()
+    assert load(tmp_path, text, "sweep.seeds=3").sweep.seeds == 3
+
+
+def test_a_later_override_goes_on_in_an_earlier_one(tmp_path):
+    words = ("training.recipe={base_lr: 0.5, momentum: 0.1}", "training.recipe.momentum=0.2")
+    assert load(tmp_path, "", *words).training.recipe == {"base_lr": 0.5, "momentum": 0.2}
 
 
 def test_overrides_reach_any_section_and_bare_names_the_commands_own(tmp_path):

@@ -5,12 +5,15 @@ they would wait for each other.
 """
 
 import multiprocessing
+import os
+import shutil
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.shared_memory import SharedMemory
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -46,6 +49,7 @@ class Buffers(Protocol):
         """Copy a batch that was filled elsewhere."""
 
 
+FOLDER = Path("/dev/shm")  # where Linux keeps shared memory
 B = TypeVar("B", bound=Buffers)
 
 
@@ -58,7 +62,7 @@ class TransformProcesses:
         self._upcoming = iter(steps)
         self._bytes = loader.batch_bytes
         slots = min(loader.prefetch + 1, len(steps))
-        self._memory = SharedMemory(create=True, size=max(slots, 1) * self._bytes)
+        self._memory = reserved(max(slots, 1) * self._bytes)
         self._free = deque(range(slots))
         self._pending: deque[tuple[int, int, list[Future[Part]]]] = deque()  # slot, step, its parts
         self._pool = ProcessPoolExecutor(
@@ -106,6 +110,44 @@ class TransformProcesses:
             return part.result()
         except BrokenProcessPool as error:
             raise _died(step) from error
+
+
+def reserved(size: int) -> SharedMemory:
+    """Returns shared memory of `size` bytes that are there; raises EnvironmentFailure if they are not.
+
+    Creating it alone promises nothing: a process that wrote past what the file system holds would end with SIGBUS.
+    """
+    try:
+        memory = SharedMemory(create=True, size=size)
+    except OSError as error:
+        raise _no_room(size, error) from None
+    path = FOLDER / memory.name
+    if not path.is_file():  # a system that keeps shared memory elsewhere
+        return memory
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        memory.close()
+        memory.unlink()
+        raise _no_room(size, error) from None
+    return memory
+
+
+def _no_room(size: int, error: OSError) -> EnvironmentFailure:
+    free = shutil.disk_usage(FOLDER).free if FOLDER.is_dir() else 0
+    return EnvironmentFailure(
+        "E_SHARED_MEMORY",
+        "no room for the batches that data.transform fills",
+        where=FOLDER,
+        found=f"{free / 1e6:.1f} MB free ({error.strerror or error})",
+        expected=f"{size / 1e6:.1f} MB",
+        remedy="give the container more shared memory (docker run --shm-size=2g; Kubernetes: an emptyDir of medium "
+        f"Memory at {FOLDER}), or make training.micro_batch or the crop smaller",
+    )
 
 
 def _died(step: int) -> EnvironmentFailure:

@@ -11,6 +11,9 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from setr.errors import InputError
+
+MAX_EVENTS = 50_000  # of one replay: a cluster that needs more fails all the time
 FILES_PER_CHECKPOINT = 6  # two of tensors, state, manifest, the rename and the deletion of an older one
 FLUSH_SECONDS = 3.0  # between two requests to the tracking server for one experiment
 
@@ -76,11 +79,19 @@ class _State:
 def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
     """Returns how the tasks, started in the order given, fare on the cluster.
 
-    Raises ValueError for a task that is wider than the whole cluster.
+    Raises InputError for a task that is wider than the whole cluster, and for failures that leave no time to work.
     """
     total = cluster.nodes * cluster.gpus
-    if any(task.width > total for task in tasks):
-        raise ValueError(f"a task is wider than {total} GPUs")
+    widest = max((task.width for task in tasks), default=0)
+    if widest > total:
+        raise InputError(
+            "E_PLAN",
+            "an experiment is wider than the simulated cluster",
+            where="simulate",
+            found=f"{cluster.nodes} nodes of {cluster.gpus} GPUs",
+            expected=f"{widest} GPUs",
+            remedy="more simulate.nodes or simulate.gpus, or fewer training.workers",
+        )
     chance = random.Random(seed)
     state = _State([cluster.gpus] * cluster.nodes, [True] * cluster.nodes, list(enumerate(tasks)))
     order = {task.name: place for place, task in state.waiting}
@@ -100,6 +111,14 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
     _start(state, cluster, now, schedule)
     while state.waiting or state.running:
         now, _, kind, number, name = heapq.heappop(events)
+        if ticket > MAX_EVENTS:
+            raise InputError(
+                "E_PLAN",
+                "nodes fail faster than the experiments get on",
+                where="simulate",
+                found=f"a failure every {cluster.mtbf / 3600:g} h on each of {cluster.nodes} nodes",
+                remedy="a longer simulate.mtbf_hours, a shorter simulate.checkpoint_minutes, or fewer nodes",
+            )
         if kind == "end":
             run = state.running.get(name)
             if run is None or run.attempt != number:

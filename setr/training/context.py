@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from setr.errors import EnvironmentFailure, SetrError
+from setr.training.group import LARGEST, group_of, join, number
 
 Event = dict[str, Any]
 
@@ -112,22 +113,22 @@ class Context:
 
 @contextmanager
 def distributed_context() -> Iterator[Context]:
-    """Gives the context of this process: of torchrun's group (RANK, WORLD_SIZE, LOCAL_RANK) or of a single process.
+    """Gives the context of this process: of the group that its environment speaks of, or of a single process.
 
     The group talks through NCCL if every process of this machine has a GPU of its own, else through gloo on CPUs.
+    Raises what setr.training.group does: for an environment that speaks of half a group, and for peers that stay away.
     """
-    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    local_rank = int(os.environ.get("LOCAL_RANK", "0"))
-    device = _own_device(local_rank)
+    group = group_of(os.environ)
+    device = _own_device(group.local_rank)
     has_gpu = device != "cpu"
     if has_gpu:
-        torch.cuda.set_device(local_rank)
-    if world_size > 1:
-        dist.init_process_group("nccl" if has_gpu else "gloo", device_id=torch.device(device) if has_gpu else None)
+        torch.cuda.set_device(group.local_rank)
+    if group.world_size > 1:
+        join(group, "nccl" if has_gpu else "gloo", torch.device(device) if has_gpu else None)
     try:
-        yield Context(rank=rank, world_size=world_size, device=device, local_rank=local_rank)
+        yield Context(rank=group.rank, world_size=group.world_size, device=device, local_rank=group.local_rank)
     finally:
-        if world_size > 1:
+        if group.world_size > 1:
             dist.destroy_process_group()
 
 
@@ -136,7 +137,7 @@ def _own_device(local_rank: int) -> str:
 
     Asked of the whole machine, not of this process: ranks that chose differently would wait for each other for ever.
     """
-    neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", str(local_rank + 1)))
+    neighbours = number(os.environ, "LOCAL_WORLD_SIZE", 1, LARGEST, local_rank + 1)
     return f"cuda:{local_rank}" if torch.cuda.device_count() >= neighbours else "cpu"
 
 

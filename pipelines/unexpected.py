@@ -1,0 +1,88 @@
+"""The one place for what no command foresaw: a line for the terminal, the rest in a file that the line names."""
+
+import errno
+import os
+import re
+import sys
+import tempfile
+import traceback
+from datetime import datetime
+from pathlib import Path
+
+from setr.errors import EnvironmentFailure, InputError, SetrError
+
+EXIT_STATUS = 5  # a fault of the program
+PIPE_STATUS = 141  # as a shell has it for a program whose reader went away
+_STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
+_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+def tell(error: BaseException, folder: Path) -> int:
+    """Prints one line about an error and returns the exit status; the traceback goes to a file in `folder`.
+
+    Where nothing can be written there, it goes to the system's folder for temporary files.
+    """
+    kept = _keep(error, folder)
+    print(f"error: {_line(error, kept)}", file=sys.stderr, flush=True)
+    return _line(error, kept).exit_status if isinstance(error, OSError) else EXIT_STATUS
+
+
+def reader_is_gone() -> bool:
+    """Returns whether nobody reads what this process prints any more; raises OSError where it cannot be written.
+
+    In both cases the process prints nothing from then on: Python would try again, and complain, when it ends.
+    """
+    if sys.stdout is None:  # closed by who started the process
+        return False
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            raise
+        return True
+    return False
+
+
+def _line(error: BaseException, kept: str) -> SetrError:
+    where = f"the traceback is in {kept}"
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return InputError("E_PATH", "a name longer than the file system takes", where=error.filename or "", found=where)
+    if isinstance(error, OSError) and error.errno in _STORAGE:
+        found = error.strerror or str(error)
+        return EnvironmentFailure(
+            "E_STORAGE", "cannot read or write", where=error.filename or "", found=found, remedy=where
+        )
+    text = _PASSWORD.sub("***@", f"{type(error).__name__}: {error}")
+    return SetrError(
+        "E_UNEXPECTED", text, where=_place(error), remedy=f"{where}; run again, or report it with that file"
+    )
+
+
+def _place(error: BaseException) -> str:
+    """Returns the innermost line of the project's own code on the way to the error."""
+    project = Path(__file__).resolve().parent.parent
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = Path(frame.filename)
+        if path.is_relative_to(project) and path.relative_to(project).parts[0] in ("setr", "pipelines"):
+            return f"{path.relative_to(project)}:{frame.lineno}"
+    return ""
+
+
+def _keep(error: BaseException, folder: Path) -> str:
+    """Writes command and traceback to a new file; returns its path, or what stands in its way."""
+    words = " ".join(sys.argv)
+    text = f"{words}\n\n{''.join(traceback.format_exception(error))}"
+    text = _PASSWORD.sub("***@", text).encode(errors="backslashreplace").decode()
+    problem = "no file"
+    for place in (folder, Path(tempfile.gettempdir())):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            prefix = f"unexpected-{datetime.now():%Y%m%d-%H%M%S}-"
+            descriptor, name = tempfile.mkstemp(dir=place, prefix=prefix, suffix=".txt")
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            return name
+        except OSError as failed:
+            problem = f"no file: {failed.strerror}"
+    return problem
