@@ -5,9 +5,11 @@ Exit statuses: 2 bad input, 3 integrity (bytes are not what was written), 4 envi
 
 from typing import Any
 
+from setr.redaction import redact
+
 
 class SetrError(ValueError):
-    """An error that the user can mend; its text is always one line."""
+    """An error that the user can mend; its text is always one line, without the secrets of an address in it."""
 
     exit_status = 2
 
@@ -58,5 +60,5 @@ def _restore(kind: type[SetrError], code: str, text: str) -> SetrError:
 
 
 def _one_line(value: object) -> str:
-    text = " ".join(str(value).split())
+    text = redact(" ".join(str(value).split()))
     return text if len(text) <= 400 else text[:397] + "..."

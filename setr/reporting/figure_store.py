@@ -92,10 +92,10 @@ def keep(folder: Path, wanted: Wanted, key: str, figures: Sequence[Figure]) -> N
 
 
 def forget_others(folder: Path, wanted: Sequence[Wanted]) -> None:
-    """Removes the files of figures that are not wanted any more."""
+    """Removes the files of figures that are not wanted any more; what `keep` did not write is somebody else's."""
     names = {f"{one.name}.json" for one in wanted}
     for path in folder.glob("*.json") if folder.is_dir() else ():
-        if path.name not in names:
+        if path.name not in names and _read(path) is not None:
             path.unlink()
 
 
@@ -131,7 +131,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         sha256 = record.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError):
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
     return record if sha256 == _digest(record) else None
 
