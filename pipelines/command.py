@@ -13,6 +13,7 @@ import yaml
 
 from setr.config import Config, load_config, to_dict
 from setr.errors import EnvironmentFailure, SetrError
+from setr.redaction import redacted
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -96,7 +97,7 @@ def exit_status(run: Callable[[], int | None], *, interrupted: str = "interrupte
 
 def print_config(config: Config, sections: tuple[str, ...]) -> None:
     """Prints the named sections as they were resolved, one line a section."""
-    values = to_dict(config)
+    values = redacted(to_dict(config))
     for name in sections:
         print(f"{name}: {yaml.safe_dump(values[name], default_flow_style=True, width=10_000, sort_keys=False).strip()}")
 

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import yaml
 
 from setr.errors import InputError
+from setr.redaction import remember
 
 Positive = {"minimum": 1}
 NotNegative = {"minimum": 0}
@@ -237,6 +238,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, section: str = "")
         _apply_override(values, override, section)
     config = _build(Config, values, "")
     assert isinstance(config, Config)
+    remember(config.tracking.uri)
     return config
 
 

@@ -130,10 +130,10 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Returns a whole record, None for one that is missing or damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        sha256 = record.pop("sha256")
+        whole = record.pop("sha256") == _digest(record)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
-    return record if sha256 == _digest(record) else None
+    return record if whole else None
 
 
 def _digest(record: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ sets that one aside and goes on. Fields that are not known here are kept if they
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -44,7 +44,9 @@ def checked_result(record: Any) -> dict[str, Any]:
     missing = [name for name in ("identity", "cells", "experiment", "scores", "curves") if name not in values]
     if missing:
         raise InputError("E_RESULTS", "not the record of an experiment", found=f"no {missing[0]}")
-    names = tuple(text(name, "class_names", most=200) for name in sequence(values.get("class_names", ()), "class_names"))
+    names = tuple(
+        text(name, "class_names", most=200) for name in sequence(values.get("class_names", ()), "class_names")
+    )
     checked = {
         "identity": text(values["identity"], "identity", pattern=HASH),
         "cells": checked_cells(values["cells"]),
@@ -122,6 +124,9 @@ def checked_job(value: Any) -> dict[str, Any]:
         "tags": checked_tags(record.get("tags", {}), f"{where}.tags"),
         "cells": list(checked_cells(record.get("cells", ()), f"{where}.cells")),
         "protocols": [_protocol(entry, f"{where}.protocols") for entry in protocols],
+        "shards": {
+            split: text(at, f"{where}.shards") for split, at in mapping(record.get("shards", {}), "shards").items()
+        },
         "threads": whole(record.get("threads", 0), f"{where}.threads", 0, 100_000),
     }
 
@@ -200,7 +205,9 @@ def _score(value: Any, where: str, classes: int) -> dict[str, Any]:
     whole(record.get("images", 0), f"{where}.images")
     for row in sequence(record.get("worst_images") or (), f"{where}.worst_images", most=10_000):
         for name in ("mIoU", "pixel_accuracy"):
-            optional(number, mapping(row, f"{where}.worst_images").get(name), f"{where}.worst_images", 0.0, 100.0 + 1e-6)
+            optional(
+                number, mapping(row, f"{where}.worst_images").get(name), f"{where}.worst_images", 0.0, 100.0 + 1e-6
+            )
         text(row.get("key", ""), f"{where}.worst_images", most=1000)
     if counts := record.get("calibration"):
         for line in sequence(counts, f"{where}.calibration", length=3):
@@ -268,7 +275,7 @@ def _areas(value: Any, where: str) -> dict[str, str]:
     return {text(name, where, pattern=_SCORE): place(file, where) for name, file in mapping(value, where).items()}
 
 
-_FIELDS = {
+_FIELDS: dict[str, Callable[[Any, str], Any]] = {
     "run_id": lambda value, at: text(value, at, most=100, pattern=_RUN),
     "run_url": _url,
     "tags": checked_tags,

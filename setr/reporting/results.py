@@ -25,6 +25,7 @@ TAGS: Mapping[str, tuple[str, ...]] = {
     "train": ("setr.train_command",),
     "score": ("setr.score_command",),
 }
+ELSEWHERE_TAG = "setr.checkpoint_elsewhere"  # a place outside this project that a record names for its checkpoint
 DAMAGED_TAG = "setr.damaged"  # what of an experiment's folder could not be read
 _POINTS = 400  # of one curve, kept: more cannot be seen
 
@@ -123,19 +124,12 @@ def read_experiment(folder: Path, *, planned: Mapping[str, Any] | None = None, *
     to be of: it stands in for an experiment.json that a power cut left empty. What was damaged is named by the tag
     DAMAGED_TAG. Raises InputError where experiment or scores cannot be read.
     """
-    damaged = []
-    try:
-        experiment = read_experiment_file(folder)["experiment"]
-    except InputError:
-        if planned is None:
-            raise
-        experiment = dict(planned)
-        damaged.append("experiment.json")
+    stored = read_scores_file(folder) if (folder / "scores.json").exists() else {}
+    experiment, damaged = _experiment_of(folder, stored.get("identity", ""), planned)
     reader = EventReader(folder / "events.jsonl")
     events = list(reader)
     if reader.damaged:
         damaged.append(f"{reader.damaged} lines of events.jsonl")
-    stored = read_scores_file(folder) if (folder / "scores.json").exists() else {}
     failed = [event for event in events if event["event"] == "failed"]
     picture = folder / "qualitative.png"
     areas = {file.stem.removeprefix("areas-"): file for file in sorted(folder.glob("areas-*.npz"))}
@@ -158,6 +152,24 @@ def read_experiment(folder: Path, *, planned: Mapping[str, Any] | None = None, *
     if damaged:
         known["tags"] = {**known.get("tags", {}), DAMAGED_TAG: ", ".join(damaged)}
     return from_record(record, **{**places, **known})
+
+
+def _experiment_of(folder: Path, scored: str, planned: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+    """Returns the experiment that a folder is of, and what was damaged; `scored`: the identity that its scores name.
+
+    Raises InputError where neither experiment.json nor `planned` is an experiment with that identity ("": any).
+    """
+    try:
+        found = read_experiment_file(folder)["experiment"]
+        identity = Experiment.from_dict(found).identity
+        if scored not in ("", identity):
+            where = folder / "experiment.json"
+            raise InputError("E_RESULTS", "scores and experiment differ", where=where, found=identity, expected=scored)
+        return found, []
+    except InputError:
+        if planned is None or scored not in ("", Experiment.from_dict(planned).identity):
+            raise
+    return dict(planned), ["experiment.json"]
 
 
 def _printable(text: str) -> str:

@@ -44,9 +44,12 @@ def read_areas(file: Path) -> tuple[list[str], np.ndarray]:
     Raises InputError if the file is not one of recorded areas.
     """
     keys, areas = read_arrays(file, "keys", "areas")
-    if areas.ndim != 3 or areas.shape[1] != 3 or len(keys) != len(areas) or not np.issubdtype(areas.dtype, np.integer):
+    if areas.ndim != 3 or areas.shape[1] != 3 or keys.shape != areas.shape[:1] or areas.dtype.kind not in "iu":
         raise InputError("E_RESULTS", "no scores of single images", where=file, found=f"{areas.dtype} {areas.shape}")
-    return [str(key) for key in keys], areas.astype(np.int64)
+    areas = areas.astype(np.int64)
+    if not areas.size or areas.min() < 0:
+        raise InputError("E_RESULTS", "no scores of single images", where=file, found="none, or counts below 0")
+    return [str(key) for key in keys], areas
 
 
 def read_arrays(file: Path, *names: str) -> list[np.ndarray]:

@@ -33,6 +33,7 @@ from setr.training.batch_norm import share_statistics, slow_momentum
 from setr.training.checkpoint import CheckpointInfo
 from setr.training.context import Context, Event
 from setr.training.ema import MovingAverage
+from setr.training.events import is_evaluation
 from setr.training.execution import prepare_model, release_model
 from setr.training.gradients import GradientSum
 from setr.training.lease import exclusive
@@ -376,4 +377,6 @@ class Attempt:
         }
 
     def _kept_scores(self) -> dict[str, Any]:
-        return read_json(self.folder / EVALUATIONS) or {}
+        """Returns the scores by step that were kept; a step whose entry is damaged is scored again."""
+        kept = (read_json(self.folder / EVALUATIONS) or {}).items()
+        return {step: scores for step, scores in kept if is_evaluation(step, scores)}

@@ -116,6 +116,16 @@ def curves(events: list[Event]) -> dict[str, list[tuple[int, float, float]]]:
     }
 
 
+def is_evaluation(step: Any, scores: Any) -> bool:
+    """Returns whether scores, as they are kept by step, are those of an evaluation: {"120": {"mIoU": 31.5, ...}}."""
+    if not isinstance(scores, dict) or not isinstance(step, str) or not re.fullmatch(r"[0-9]{1,15}", step):
+        return False
+    measured = scores.get("mIoU")
+    return (measured is None or _is_number(measured)) and _is_event(
+        {**scores, "event": "evaluation", "step": int(step), "time": 0.0}
+    )
+
+
 def _is_event(value: Any) -> bool:
     if not isinstance(value, dict) or not isinstance(value.get("event"), str):
         return False
