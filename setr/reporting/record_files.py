@@ -26,7 +26,7 @@ def read_record(path: Path, check: Callable[[Any], T]) -> T:
             raise InputError("E_RESULTS", "cannot read a record", where=path, found="no regular file")
         if status.st_size > MOST_BYTES:
             raise InputError("E_RESULTS", "cannot read a record", where=path, found=f"{status.st_size} bytes")
-        value = json.loads(path.read_bytes(), parse_constant=_no_number)
+        value = json.loads(path.read_bytes(), parse_constant=_no_value)
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, InputError):
             raise
@@ -60,5 +60,5 @@ def read_run_file(folder: Path) -> dict[str, str]:
         return checked_run({})
 
 
-def _no_number(word: str) -> None:
-    raise ValueError(f"{word} is no number of JSON's")
+def _no_value(_: str) -> None:
+    """Returns None for NaN and Infinity, which are none of JSON's numbers but have been written for missing scores."""
