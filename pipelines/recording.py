@@ -22,11 +22,9 @@ from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TA
 from setr.errors import InputError
 from setr.paper.cells import find_cell
 from setr.redaction import first_line
-from setr.reporting.layouts import number
 from setr.reporting.places import relative
 from setr.reporting.record_files import RUN, read_experiment_file, read_run_file, read_scores_file
 from setr.reporting.results import Result, read_experiment, save_results
-from setr.reporting.versions import protocol_digest
 from setr.training.events import Event, EventReader, Unrepeated, read_events
 
 _SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."
@@ -128,7 +126,7 @@ class Sender:
         news = {name: value for name, value in scores.items() if present.get(name) != value}
         event = {"event": "metrics", "step": entry.experiment.recipe.iterations, "time": result.started, **news}
         self.tracker.replay(run, [event])
-        protocols = {f"setr.protocol.{name}": protocol_digest(result, name) for name in result.scores}
+        protocols = {f"setr.protocol.{name}": str(score.get("digest", "")) for name, score in result.scores.items()}
         self.tracker.set_tags(run, {**result.tags, **protocols})
         files = [entry.folder / PICTURE, entry.folder / SCORES, *result.per_image.values()]
         with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +138,9 @@ class Sender:
     def _register(self, entry: Planned, run: str, result: Result) -> None:
         experiment = entry.experiment
         name = "-".join((experiment.variant, experiment.dataset, experiment.scale))
-        scores = ", ".join(f"{one} {number(result.score(one, 'mIoU'))}" for one in sorted(result.scores, reverse=True))
+        scores = ", ".join(
+            f"{one} {result.score(one, 'mIoU') or 0.0:.2f}" for one in sorted(result.scores, reverse=True)
+        )
         tags = {
             IDENTITY_TAG: entry.identity,
             CHECKPOINT_TAG: result.checkpoint_sha256,

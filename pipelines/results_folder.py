@@ -19,7 +19,6 @@ from setr.models.variants import VARIANTS
 from setr.paper.cells import cells
 from setr.reporting.places import relative
 from setr.reporting.results import Result, load_results, save_results
-from setr.reporting.trace import one_line
 
 
 def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> int:
@@ -45,7 +44,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> i
             result = finished_result(dataclasses.replace(entry, cells=tuple(names)))
         except InputError as error:
             kept = identity in written
-            print(one_line(f"note: {entry.name}: {'an earlier record counts' if kept else 'left out'}: {error}"))
+            print(f"note: {entry.name}: {'an earlier record counts' if kept else 'left out'}: {error}")
             results |= {identity: written[identity]} if kept else {}
             continue
         save_results(runs / f"{identity}.json", [relative(result, home())])

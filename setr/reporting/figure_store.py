@@ -94,9 +94,14 @@ def keep(folder: Path, wanted: Wanted, key: str, figures: Sequence[Figure]) -> N
 def forget_others(folder: Path, wanted: Sequence[Wanted]) -> None:
     """Removes the files of figures that are not wanted any more; what `keep` did not write is somebody else's."""
     names = {f"{one.name}.json" for one in wanted}
-    for path in folder.glob("*.json") if folder.is_dir() else ():
-        if path.name not in names and _read(path) is not None:
+    for path in kept_files(folder):
+        if path.name not in names:
             path.unlink()
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """Returns the files of a folder that `keep` wrote and nobody changed since."""
+    return [path for path in sorted(folder.glob("*.json")) if _read(path) is not None]
 
 
 def kept_figures(folder: Path, results: Sequence[Result]) -> tuple[list[Figure], list[Note]]:
