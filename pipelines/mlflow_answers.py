@@ -22,8 +22,10 @@ class Asked:
         self._client, self._address = client, address
 
     def __getattr__(self, name: str) -> Any:
-        """Returns a method of the client."""
+        """Returns a method of the client, or one of its values."""
         method = getattr(self._client, name)
+        if not callable(method):
+            return method
 
         def ask(*arguments: Any, **named: Any) -> Any:
             try:

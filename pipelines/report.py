@@ -124,7 +124,7 @@ def tracked_result(config: Config, tracker: Tracker, run: TrackedRun, place: Pat
     if record is None:
         found = unfinished(config, dataclasses.replace(run, tags=tags))
         return (found, []) if isinstance(found, Result) else (None, [found])
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     (place / RECORD_ARTIFACT).write_bytes(record)
     read = load_results(place / RECORD_ARTIFACT)
     if len(read) != 1:

@@ -7,6 +7,8 @@ from typing import Any
 
 from setr.redaction import redact
 
+_READ = 20_000  # characters of one part that are looked at; 400 are shown
+
 
 class SetrError(ValueError):
     """An error that the user can mend; its text is always one line, without the secrets of an address in it."""
@@ -60,5 +62,5 @@ def _restore(kind: type[SetrError], code: str, text: str) -> SetrError:
 
 
 def _one_line(value: object) -> str:
-    text = redact(" ".join(str(value).split()))
+    text = redact(" ".join(str(value)[:_READ].split()))
     return text if len(text) <= 400 else text[:397] + "..."

@@ -12,12 +12,13 @@ from urllib.parse import quote, unquote
 HIDDEN = "***"
 # A shorter word may stand anywhere with another meaning; inside an address and behind `password=` it goes all the same.
 _LEAST = 8
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s\"'<>]+")
+# Bounded, here and below: a text may be anybody's, and a search must not take its length squared.
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}://[^\s\"'<>]+")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.%]*\]|[^:@\[\]]*)(:\d*)?")
 _OPTION = re.compile(r"[?#;&][\w.%+-]+=")
 _PAGE = re.compile(r"#/[\w/.-]*")  # of MLflow's UI: #/experiments/1/runs/0f3a
-_SECRET_WORD = r"passw(?:or)?d|passwd|pwd|token|secret|sig|signature|secret_?(?:access_?)?key|access_?key|api_?key"
-_PAIR = re.compile(rf"(?i)(?<![A-Za-z])((?:[\w-]*[_-])?(?:{_SECRET_WORD})\s*=\s*)(\"[^\"]*\"|'[^']*'|[^\s&;,|\"']+)")
+_SECRET_WORD = r"passw(?:or)?d|passwd|token|secret|signature|access_?key|api_?key|(?<![A-Za-z])(?:pwd|sig)"
+_PAIR = re.compile(rf"(?i)((?:{_SECRET_WORD})\s{{0,9}}=\s{{0,9}})(\"[^\"]*\"|'[^']*'|[^\s&;,|\"']+)")
 _HEADER = re.compile(r"(?i)\b((?:Bearer|Basic)\s+)[\w.~+/=-]{8,}")
 _SECRET_NAME = re.compile(r"(?i)TOKEN|PASSW|PASSWD|PWD$|SECRET|ACCESS_?KEY|API_?KEY|CREDENTIAL|PRIVATE")
 _NO_SECRET_NAME = re.compile(r"(?i)(PATH|FILE|MODE|DIR|SOCK|URL|URI)$")
