@@ -68,5 +68,6 @@ lock: setup ## Resolve pyproject.toml into requirements.lock anew
 		$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --all-extras --no-annotate --no-header pyproject.toml; \
 	} > requirements.lock.tmp && mv requirements.lock.tmp requirements.lock
 
-clean: ## Remove what the pipeline made (checkpoints, runs, report, data), keeping .venv
-	@rm -rf data weights checkpoints results report logs mlartifacts mlflow.db mlflow.db-*
+clean: ## Remove what the pipeline made (checkpoints, runs, report, data), after asking; YES=1 does not ask
+	@test -x $(BIN)/python || { echo "no $(VENV): run 'make setup' first"; exit 1; }
+	@$(BIN)/python pipelines/clean.py $(if $(YES),--yes)

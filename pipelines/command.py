@@ -15,6 +15,7 @@ from pipelines.unexpected import PIPE_STATUS, reader_is_gone, tell
 from setr.config import Config, load_config, to_dict
 from setr.data.atomic import make_folder
 from setr.errors import EnvironmentFailure, InputError, SetrError
+from setr.redaction import redacted
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -123,7 +124,7 @@ def exit_status(run: Callable[[], int | None], *, interrupted: str = "interrupte
 
 def print_config(config: Config, sections: tuple[str, ...]) -> None:
     """Prints the named sections as they were resolved, one line a section."""
-    values = to_dict(config)
+    values = redacted(to_dict(config))
     for name in sections:
         print(f"{name}: {yaml.safe_dump(values[name], default_flow_style=True, width=10_000, sort_keys=False).strip()}")
 

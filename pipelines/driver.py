@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from setr.data.atomic import make_folder
+from setr.redaction import redact
 
 
 @contextlib.contextmanager
@@ -29,6 +30,16 @@ def quiet(log: Path) -> Iterator[IO[str]]:
             for number, copy in zip((1, 2), saved, strict=True):
                 os.dup2(copy, number)
                 os.close(copy)
+            _without_secrets(log)
+
+
+def _without_secrets(log: Path) -> None:
+    """Takes out of a log what a library printed of passwords and tokens: an address, or its whole environment."""
+    with contextlib.suppress(OSError):
+        written = log.read_text(encoding="utf-8", errors="surrogateescape")
+        clean = redact(written)
+        if clean != written:
+            log.write_text(clean, encoding="utf-8", errors="surrogateescape")
 
 
 @contextlib.contextmanager

@@ -35,6 +35,7 @@ from setr.evaluation.inference import autocast
 from setr.evaluation.submission import server_for, submit
 from setr.paper.experiment import canonical_json
 from setr.paper.protocols import Protocol
+from setr.redaction import first_line
 from setr.training.context import Context, distributed_context
 
 EVALUATIONS = "evaluations"  # below storage.results
@@ -146,8 +147,8 @@ def present(record: Mapping[str, Any], subject: Subject, path: Path) -> None:
     print(f"{said} over {record['images']} images")
     recorded = subject.recorded.get(protocol["name"], {})
     if (recorded.get("digest"), recorded.get("manifest")) == (record["digest"], record["manifest"]):
-        same = all(recorded[name] == record[name] for name in ("mIoU", "pixel_accuracy", "per_class_iou"))
-        print("as recorded when it was trained" if same else f"recorded was mIoU {recorded['mIoU']} %")
+        same = all(recorded.get(name) == record[name] for name in ("mIoU", "pixel_accuracy", "per_class_iou"))
+        print("as recorded when it was trained" if same else f"recorded was mIoU {recorded.get('mIoU')} %")
     print(f"protocol {record['digest'][:12]}: {canonical_json(protocol)}")
     print(f"checkpoint {record['checkpoint']['sha256'][:12]}: {record['checkpoint']['source']}")
     print(f"written: {path}")
@@ -190,7 +191,7 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     except EnvironmentFailure as error:
         return f"not in MLflow: {error}"
     except Exception as error:  # the score is computed and stored; the server's answer must not end that
-        return f"not in MLflow: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
+        return f"not in MLflow: {first_line(error)}"
     return f"MLflow run {tracker.url(run)}"
 
 

@@ -6,21 +6,22 @@ experiments instead, below storage.results; what is there already and still fits
 """
 
 import argparse
-import dataclasses
 import hashlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.command import PROJECT, check_writable, exit_status, print_config, read_settings, resolve
+from pipelines.command import PROJECT, check_writable, exit_status, home, print_config, read_settings, resolve
 from setr.config import Config
 from setr.data.atomic import write_text
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
 from setr.reporting import figure_store
 from setr.reporting.figure_store import Wanted
-from setr.reporting.results import Result, load_results, usable
+from setr.reporting.places import located
+from setr.reporting.results import ELSEWHERE_TAG, Result, read_results, usable
+from setr.reporting.trace import one_line
 
 # A model is opened, and PyTorch imported, only if there is something to draw: see _draw and work.
 if TYPE_CHECKING:
@@ -109,18 +110,17 @@ def report_figures(config: Config, *, device: str = "") -> int:
 
 def finished_results(config: Config) -> list[Result]:
     """Returns the results that the last sweep wrote into results/runs and whose checkpoint is still there."""
-    runs = resolve(config.storage.results) / "runs"
-    checkpoints = resolve(config.storage.checkpoints)
-    found, _ = usable(one for path in sorted(runs.glob("*.json")) for one in load_results(path))
+    read, notes = read_results(resolve(config.storage.results) / "runs")
+    for note in notes:
+        print(one_line(f"note: {note.subject}: {note.text}"), file=sys.stderr)
+    storage = resolve(config.storage.checkpoints)
     there = []
-    for one in found:
-        written = Path(one.checkpoint or "missing")
-        moved = checkpoints / one.identity / written.name  # the whole folder may have been moved since
-        place = next((folder for folder in (written, moved) if folder.is_dir()), None)
-        if place is not None:
-            there.append(dataclasses.replace(one, checkpoint=str(place)))
+    for one in usable(located(result, home(), storage) for result in read)[0]:
+        if one.checkpoint and Path(one.checkpoint).is_dir():
+            there.append(one)
         elif one.scores:
-            print(f"note: no figures of {one.short}: its checkpoint is not at {one.checkpoint}", file=sys.stderr)
+            where = one.checkpoint or one.tags.get(ELSEWHERE_TAG)
+            print(one_line(f"note: no figures of {one.short}: its checkpoint is not at {where}"), file=sys.stderr)
     return there
 
 

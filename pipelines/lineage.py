@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from pipelines.command import PROJECT
 from setr.data.atomic import write_json, write_text
+from setr.redaction import redact, without_known
 
 COMMIT_VARIABLE = "SETR_GIT_COMMIT"  # set by who builds an image, or submits without pipelines/submit.py
 SENT = ".lineage.json"  # in the project's folder: written before an upload, ignored by git
@@ -25,6 +27,7 @@ DIFF_ARTIFACT = "code.diff"  # of a sweep's or a training's run
 CODE = ("*.py", "*.yaml", "*.yml")  # files that git does not know yet and that belong to the diff
 DIFFS = "diffs"  # in the storage path: <SHA-256>.diff
 MAX_DIFF = 5_000_000  # characters
+_ADDRESS_SETTING = re.compile(r"(?m)^([-+ ]\s*uri:\s*)(\S+)")  # in a diff of params.yaml
 UNKNOWN = "unknown"
 PACKAGES = ("torch", "torchvision", "timm", "ray", "mlflow", "dvc", "pyarrow", "numpy", "opencv-python-headless")
 
@@ -120,7 +123,8 @@ def _diff(project: Path) -> str:
     # Status 1 says that the two differ, as a new file does from nothing.
     for path in filter(None, untracked.split("\0")):
         parts.append(_git(project, "diff", "--no-index", "--", os.devnull, path, ok=(0, 1)) or "")
-    text = "".join(parts)
+    # An address of the settings, with its login, must not travel with the code.
+    text = _ADDRESS_SETTING.sub(lambda found: found[1] + redact(found[2]), without_known("".join(parts)))
     return text if len(text) <= MAX_DIFF else text[:MAX_DIFF] + "\n[cut off here]\n"
 
 

@@ -6,7 +6,6 @@ classes.
 """
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,6 +36,7 @@ from setr.models.weights import import_checkpoint
 from setr.paper.choices import DATASETS as PAPER_DATASETS
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import NUM_CLASSES, Protocol, protocol
+from setr.reporting.record_files import read_experiment_file
 from setr.training.checkpoint import weights_to_score
 from setr.training.checkpoint_names import steps
 
@@ -103,8 +103,7 @@ def _empty_model(experiment: Experiment, num_classes: int) -> Segmenter:
 def _experiment_record(folder: Path) -> dict[str, Any]:
     for candidate in (folder / EXPERIMENT, folder.parent / EXPERIMENT):
         if candidate.is_file():
-            record = json.loads(candidate.read_text())
-            return record if "experiment" in record else {"experiment": record}
+            return read_experiment_file(candidate.parent)
     raise InputError(
         "E_CHECKPOINT_FOLDER",
         f"no {EXPERIMENT} beside the checkpoint",

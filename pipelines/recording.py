@@ -4,7 +4,6 @@ The record on disk is the spool: while the server is away nothing is lost and no
 accepted is sent again.
 """
 
-import json
 import re
 import tempfile
 import threading
@@ -13,20 +12,24 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipelines.command import home
 from pipelines.experiment import PICTURE
 from pipelines.jobs import Planned
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES
 from pipelines.lineage import DIFFS
 from pipelines.serving import LOADER, example, write_published
 from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
-from setr.data.atomic import read_json, write_json
+from setr.data.atomic import write_json
+from setr.errors import InputError
 from setr.paper.cells import find_cell
 from setr.paper.code import scoring_code
+from setr.redaction import first_line
+from setr.reporting.places import relative
+from setr.reporting.record_files import RUN, read_experiment_file, read_run_file, read_scores_file
 from setr.reporting.results import Result, read_experiment, save_results
 from setr.training.equivalences import is_equivalent
 from setr.training.events import Event, EventReader, Unrepeated, read_events
 
-RUN = "run.json"  # beside the record: the tracked run, once there is one
 _SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
 PATIENCE_SECONDS = 30.0  # between two tries, at most, while the server is away
@@ -126,11 +129,11 @@ class Sender:
         news = {name: value for name, value in scores.items() if present.get(name) != value}
         event = {"event": "metrics", "step": entry.experiment.recipe.iterations, "time": result.started, **news}
         self.tracker.replay(run, [event])
-        protocols = {f"setr.protocol.{name}": score["digest"] for name, score in result.scores.items()}
+        protocols = {f"setr.protocol.{name}": str(score.get("digest", "")) for name, score in result.scores.items()}
         self.tracker.set_tags(run, {**result.tags, **protocols})
         files = [entry.folder / PICTURE, entry.folder / SCORES, *result.per_image.values()]
         with tempfile.TemporaryDirectory() as folder:
-            save_results(Path(folder) / RECORD_ARTIFACT, [result])
+            save_results(Path(folder) / RECORD_ARTIFACT, [relative(result, home())])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
         if self.register:
             self._register(entry, run, result)
@@ -138,7 +141,9 @@ class Sender:
     def _register(self, entry: Planned, run: str, result: Result) -> None:
         experiment = entry.experiment
         name = "-".join((experiment.variant, experiment.dataset, experiment.scale))
-        scores = ", ".join(f"{one} {score['mIoU']:.2f}" for one, score in sorted(result.scores.items(), reverse=True))
+        scores = ", ".join(
+            f"{one} {result.score(one, 'mIoU') or 0.0:.2f}" for one in sorted(result.scores, reverse=True)
+        )
         tags = {
             IDENTITY_TAG: entry.identity,
             CHECKPOINT_TAG: result.checkpoint_sha256,
@@ -235,7 +240,7 @@ class Recorder:
             try:
                 self.sender.send(self.planned[identity], events)
             except Exception as error:  # the server's answer must never end a training
-                self.problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+                self.problem = first_line(error)
                 self.waiting[identity] = events  # at the end: one that is refused must not keep the others waiting
                 left.append(identity)
                 failures = failures + 1 if self.sender.taken.get(identity, 0) == taken else 1
@@ -252,7 +257,7 @@ def finish_parent(tracker: Tracker, parent: str, *, failed: bool, stopped: bool)
     try:
         tracker.finish(parent, failed=failed, stopped=stopped)
     except Exception as error:  # the server's answer must neither end a training nor hide how a sweep went
-        return str(error).partition("\n")[0] or type(error).__name__
+        return first_line(error)
     return ""
 
 
@@ -260,7 +265,10 @@ def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned], *, r
     """Sends whole records of finished experiments that nobody trains now."""
     sender = Sender(tracker, parent, {}, register=register)
     for entry in entries:
-        sender.send_record(entry, read_events(entry.folder / EVENTS), done=True)
+        try:
+            sender.send_record(entry, read_events(entry.folder / EVENTS), done=True)
+        except InputError as error:  # a damaged record costs itself
+            print(f"note: {entry.name} is not sent: {error}")
 
 
 def description(entry: Planned) -> str:
@@ -280,33 +288,38 @@ def description(entry: Planned) -> str:
 
 def _kept_tags(entry: Planned) -> dict[str, str]:
     """Returns what the training was told of the code and environment it began with."""
-    job = (read_json(entry.folder / EXPERIMENT) or {}).get("job") or {}
-    return dict(job.get("tags", {}))
+    try:
+        tags: dict[str, str] = read_experiment_file(entry.folder)["job"].get("tags", {})
+    except InputError:
+        return {}
+    return tags
 
 
 def finished_result(entry: Planned) -> Result:
-    """Returns everything a report needs of a finished experiment, read from its folder."""
-    scored = json.loads((entry.folder / SCORES).read_text(encoding="utf-8"))
+    """Returns everything a report needs of a finished experiment, read from its folder.
+
+    Raises InputError where scores or experiment are damaged. The experiment itself is also known from the plan, where
+    the folder is the one that the plan named by the experiment's identity.
+    """
+    scored = read_scores_file(entry.folder)
     attempt = next((event for event in reversed(read_events(entry.folder / EVENTS)) if event["event"] == "start"), {})
-    run = read_json(entry.folder / RUN) or {}
+    run = read_run_file(entry.folder)
     tags = {
         **(attempt.get("tags") or _kept_tags(entry)),
-        **({PARENT_TAG: run["parent"]} if run.get("parent") else {}),
+        **({PARENT_TAG: run["parent"]} if run["parent"] else {}),
         **{f"setr.{name}": str(attempt[name]) for name in ("device", "world_size", "execution") if name in attempt},
         "setr.checkpoint": scored["checkpoint"],
         "setr.parameters": str(scored["parameters"]),
         **{f"setr.seconds.{name}": f"{value:.2f}" for name, value in scored["seconds"].items()},
     }
-    areas = {path.stem.removeprefix("areas-"): path for path in sorted(entry.folder.glob("areas-*.npz"))}
     return read_experiment(
         entry.folder,
+        planned=entry.experiment.as_dict() if entry.folder.name == entry.identity else None,
         cells=entry.cells,
         tags=tags,
-        checkpoint=str(entry.folder / scored["checkpoint_folder"]),
         class_names=tuple(scored["classes"]),
-        per_image=areas,
-        run_id=run.get("id", ""),
-        run_url=run.get("url", ""),
+        run_id=run["id"],
+        run_url=run["url"],
         proof=_proof(entry, str(scored.get("trace", ""))),
     )
 

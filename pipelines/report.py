@@ -6,14 +6,14 @@
 
 import argparse
 import dataclasses
-import json
 import re
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.command import PROJECT, resolve, run_command
+from pipelines.command import PROJECT, home, resolve, run_command
+from pipelines.ledger import EXPERIMENT
 from pipelines.tracking import (
     IDENTITY_TAG,
     PARENT_TAG,
@@ -21,13 +21,16 @@ from pipelines.tracking import (
     TrackedRun,
     Tracker,
     open_tracker,
-    redact,
     tracking_uri,
 )
 from setr.config import Config
 from setr.errors import EnvironmentFailure, InputError
+from setr.redaction import first_line, without_secrets
 from setr.reporting.figure_store import kept_figures
-from setr.reporting.results import Note, Result, load_results, read_experiment
+from setr.reporting.places import located
+from setr.reporting.record_check import checked_counts, checked_tags
+from setr.reporting.record_files import read_record
+from setr.reporting.results import Note, Result, load_results, read_experiment, read_results
 from setr.reporting.site import build_site
 from setr.reporting.trace import as_text, one_line, trace
 from setr.reporting.verification import verified_text
@@ -48,13 +51,12 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         found = collect(config, Path(folder))
         if words:
             return print_chain(config, words[1:], found, arguments)
-        counted = resolve(config.storage.results) / "parameters.json"
-        facts = json.loads(counted.read_text(encoding="utf-8")) if counted.is_file() else {}
+        facts, damaged = counted_parameters(resolve(config.storage.results) / "parameters.json")
         drawn, missing = kept_figures(resolve(config.storage.results) / FIGURES, found.results)
         site = build_site(
             found.results,
             resolve(config.storage.report),
-            notes=[*found.notes, *missing],
+            notes=[*found.notes, *damaged, *missing],
             facts=facts,
             source=found.source,
             drawn=drawn,
@@ -83,63 +85,72 @@ class Collected:
 
 def collect(config: Config, folder: Path) -> Collected:
     """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which."""
-    local = local_results(resolve(config.storage.results) / "runs")
+    local, damaged = local_results(config)
     try:
         tracker = open_tracker(config.tracking, resolve("."))
         tracked, notes = tracked_results(config, tracker, folder)
     except EnvironmentFailure as error:
-        if not local:
+        if not local and not damaged:
             raise
         source = "The tracking server could not be reached: these are the last sweep's local copies."
-        return Collected(local, [Note("tracking", str(error))], source)
+        return Collected(local, [Note("tracking", str(error)), *damaged], source)
     known = {result.identity for result in tracked}
     untracked = [result for result in local if result.identity not in known]
     notes += [Note(result.short, "has no run in the tracking server: a local copy counts") for result in untracked]
-    return Collected([*tracked, *untracked], notes, tracker=tracker)
+    return Collected([*tracked, *untracked], [*notes, *damaged], tracker=tracker)
 
 
 def tracked_results(config: Config, tracker: Tracker, folder: Path) -> tuple[list[Result], list[Note]]:
     """Returns one Result for each experiment's run, with the pictures and counts it keeps fetched into `folder`."""
     results, notes = [], []
-    for run in tracker.runs("tags.`setr.identity` != ''"):
-        record = tracker.fetch_artifact(run.run_id, RECORD_ARTIFACT, run.artifacts)
-        if record is None:
-            found = unfinished(config, run)
-            if isinstance(found, Result):
-                results.append(found)
-            else:
-                notes.append(found)
-            continue
-        place = folder / run.run_id
-        place.mkdir()
-        (place / RECORD_ARTIFACT).write_bytes(record)
+    for run in tracker.runs(f"tags.`{IDENTITY_TAG}` != ''"):
         try:
-            result = load_results(place / RECORD_ARTIFACT)[0]
-        except (InputError, IndexError) as error:
+            result, missing = tracked_result(config, tracker, run, folder / run.run_id)
+        except InputError as error:
             notes.append(Note(run.name or run.run_id, f"left out: {error}"))
             continue
-        pictures, areas = [], {}
-        for name in [PICTURE, *(path.name for path in result.per_image.values())]:
-            data = tracker.fetch_artifact(run.run_id, name, run.artifacts)
-            if data is None:
-                notes.append(Note(result.short, f"artifact {name} is missing"))
-                continue
-            (place / name).write_bytes(data)
-            if name == PICTURE:
-                pictures.append(place / name)
-            else:
-                areas[name.removeprefix("areas-").removesuffix(".npz")] = place / name
-        results.append(
-            dataclasses.replace(
-                result,
-                run_id=run.run_id,
-                run_url=run.url,
-                tags={**run.tags, **result.tags},
-                pictures=tuple(pictures),
-                per_image=areas,
-            )
-        )
+        notes += missing
+        results += [result] if result else []
     return results, notes
+
+
+def tracked_result(config: Config, tracker: Tracker, run: TrackedRun, place: Path) -> tuple[Result | None, list[Note]]:
+    """Returns the result of a run, None if it has none yet, and notes about what is missing of it.
+
+    What the run keeps is written into the new folder `place`. Raises InputError for a record that is damaged.
+    """
+    tags = checked_tags(run.tags)
+    record = tracker.fetch_artifact(run.run_id, RECORD_ARTIFACT, run.artifacts)
+    if record is None:
+        found = unfinished(config, dataclasses.replace(run, tags=tags))
+        return (found, []) if isinstance(found, Result) else (None, [found])
+    place.mkdir(exist_ok=True)
+    (place / RECORD_ARTIFACT).write_bytes(record)
+    read = load_results(place / RECORD_ARTIFACT)
+    if len(read) != 1:
+        raise InputError("E_RESULTS", "not the record of one experiment", found=f"{len(read)} records")
+    [result] = read
+    pictures, areas, notes = [], {}, []
+    for protocol, name in {"": PICTURE, **{one: f"areas-{one}.npz" for one in result.per_image}}.items():
+        data = tracker.fetch_artifact(run.run_id, name, run.artifacts)
+        if data is None:
+            notes.append(Note(result.short, f"artifact {name} is missing"))
+            continue
+        (place / name).write_bytes(data)
+        if protocol:
+            areas[protocol] = place / name
+        else:
+            pictures.append(place / name)
+    own = located(result, home(), resolve(config.storage.checkpoints))
+    complete = dataclasses.replace(
+        own,
+        run_id=run.run_id,
+        run_url=run.url,
+        tags={**tags, **own.tags},
+        pictures=tuple(pictures),
+        per_image=areas,
+    )
+    return complete, notes
 
 
 def unfinished(config: Config, run: TrackedRun) -> Result | Note:
@@ -156,7 +167,9 @@ def unfinished(config: Config, run: TrackedRun) -> Result | Note:
             run_url=run.url,
             tags=run.tags,
         )
-    except InputError:
+    except InputError as error:
+        if (resolve(config.storage.checkpoints) / identity / EXPERIMENT).exists():
+            return Note(run.name or run.run_id, f"left out: {error}")
         return Note(run.name or run.run_id, f"no result yet ({run.status.lower()})")
 
 
@@ -175,13 +188,23 @@ def store_with_sweep(found: Collected, index: Path) -> str:
             if newest is not None:
                 found.tracker.folder_artifact(newest.run_id, Path(folder), "report")
     except Exception as error:  # the report is written; the server's answer must not end that
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return first_line(error)
     return ""
 
 
-def local_results(folder: Path) -> list[Result]:
-    """Returns the results that the last sweep wrote into results/runs."""
-    return [load_results(path)[0] for path in sorted(folder.glob("*.json"))] if folder.is_dir() else []
+def local_results(config: Config) -> tuple[list[Result], list[Note]]:
+    """Returns the results that the last sweep wrote into results/runs, and a note for each file that is damaged."""
+    storage = resolve(config.storage.checkpoints)
+    found, notes = read_results(resolve(config.storage.results) / "runs")
+    return [located(result, home(), storage) for result in found], notes
+
+
+def counted_parameters(file: Path) -> tuple[dict[str, float], list[Note]]:
+    """Returns the models' parameters as the last sweep counted them, and a note where the file is damaged."""
+    try:
+        return (read_record(file, checked_counts) if file.exists() else {}), []
+    except InputError as error:
+        return {}, [Note(file.name, f"left out: {error}")]
 
 
 def print_chain(config: Config, words: list[str], found: Collected, arguments: argparse.Namespace) -> int:
@@ -209,7 +232,7 @@ def print_places(config: Config) -> int:
     index = resolve(config.storage.report) / "index.html"
     shown = index.relative_to(PROJECT) if index.is_relative_to(PROJECT) else index
     uri = tracking_uri(config.tracking, resolve("."))
-    runs = "`make ui`, then http://127.0.0.1:5000" if uri.startswith("sqlite:") else redact(uri)
+    runs = "`make ui`, then http://127.0.0.1:5000" if uri.startswith("sqlite:") else without_secrets(uri)
     print(f"report: {shown}\nruns:   {runs}")
     return 0
 

@@ -16,7 +16,7 @@ from setr.reporting.layouts import number
 from setr.reporting.mosaic import Mosaic
 from setr.reporting.prediction_figures import Example, Names, pairs, worst
 from setr.reporting.results import Result
-from setr.reporting.statistics import mean_iou
+from setr.reporting.statistics import mean_iou, read_areas
 
 PAIR_IMAGES, WORST_IMAGES = 5, 5
 
@@ -50,8 +50,7 @@ def worst_places(result: Result, images: int) -> list[int]:
     file = result.per_image.get("ss")
     if file is None or not file.is_file():
         return []
-    with np.load(file, allow_pickle=False) as stored:
-        areas = stored["areas"]
+    _, areas = read_areas(file)
     if len(areas) != images:
         return []
     scores = np.where(areas[:, 2].sum(-1) > 0, mean_iou(areas), np.inf)

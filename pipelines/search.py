@@ -180,7 +180,8 @@ def train_trial(
         # Not the last one: a search that ends a trial there would leave it without its final scores.
         if event["event"] == "evaluation" and not event.get("final") and event["step"] not in reported:
             reported.add(event["step"])
-            report({"step": event["step"], metric: event.get(metric) or 0.0})
+            measured = event.get(metric)
+            report({"step": event["step"], metric: measured if isinstance(measured, int | float) else 0.0})
 
     try:
         for event in read_events(entry.folder / EVENTS):
@@ -215,7 +216,8 @@ def outcome_of(config: Config, values: Mapping[str, Any], entry: Planned) -> Tri
     """Returns what became of a trial, by its record."""
     events = read_events(entry.folder / EVENTS)
     evaluations = [event for event in events if event["event"] == "evaluation"]
-    score = evaluations[-1].get(config.search.metric) if evaluations else None
+    measured = evaluations[-1].get(config.search.metric) if evaluations else None
+    score = float(measured) if isinstance(measured, int | float) else None
     step = int(evaluations[-1]["step"]) if evaluations else 0
     if (entry.folder / SCORES).is_file() and state_of(entry.folder, entry.protocols)[0] == "done":
         status = "finished"

@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from pipelines.ledger import EXPERIMENT, SCORES
-from setr.data.atomic import give_rights, make_folder, read_json, write_json
+from setr.data.atomic import give_rights, make_folder, write_json
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict_batch
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.weight_files import file_sha256
 from setr.paper.protocols import Protocol
+from setr.reporting.record_files import read_experiment_file, read_scores_file
 from setr.training.checkpoint import weights_to_score
 
 LOADER = "pipelines.serving"  # this module, as MLflow imports it
@@ -51,7 +51,7 @@ class Served:
 
 def write_published(folder: Path, out: Path) -> str:
     """Writes what is published of a finished experiment's folder into `out`; returns the weights' SHA-256."""
-    record, scores = read_json(folder / EXPERIMENT) or {}, read_json(folder / SCORES) or {}
+    record, scores = read_experiment_file(folder), read_scores_file(folder)
     try:
         experiment, protocol = record["experiment"], record["job"]["protocols"][0]
         checkpoint, classes = folder / scores["checkpoint_folder"], scores["classes"]

@@ -15,9 +15,10 @@ from pipelines.lineage import DIFF_ARTIFACT, lineage, origin
 from pipelines.placement import growth, per_worker
 from pipelines.preflight import check_database, check_room, check_shared
 from pipelines.recording import finish_parent, send_records
-from pipelines.tracking import IDENTITY_TAG, OFFLINE, Tracker, open_tracker, redact
+from pipelines.tracking import IDENTITY_TAG, OFFLINE, Tracker, open_tracker
 from setr.config import Config, to_dict
-from setr.errors import EnvironmentFailure
+from setr.errors import EnvironmentFailure, InputError
+from setr.redaction import first_line, redacted
 
 
 @contextlib.contextmanager
@@ -63,13 +64,12 @@ def parent_run(
     try:
         parent = tracker.start_parent(name, {**origin(), **tags}, description, key=key)
     except Exception as error:  # it answered a moment ago
-        found = str(error).partition("\n")[0]
         raise EnvironmentFailure(
-            "E_TRACKING", "MLflow takes no new run", where=redact(tracker.uri), found=redact(found)
+            "E_TRACKING", "MLflow takes no new run", where=tracker.address, found=first_line(error)
         ) from None
     try:
         tracker.set_parameters(parent, parameters or {})
-        tracker.text_artifact(parent, "config.json", json.dumps(to_dict(config), indent=1, sort_keys=True))
+        tracker.text_artifact(parent, "config.json", json.dumps(redacted(to_dict(config)), indent=1, sort_keys=True))
         tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
         yield parent
     except BaseException:
@@ -87,11 +87,13 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
     """Sends finished experiments that the tracking server does not have: it was away, or it is a new one."""
     try:
         tracker = open_tracker(config.tracking, resolve("."))
-    except EnvironmentFailure as error:
+        if tracker.uri != OFFLINE:
+            _send_unsent(config, planned, tracker)
+    except (EnvironmentFailure, InputError) as error:
         print(f"{error}: run the same command again to send what is missing there")
-        return
-    if tracker.uri == OFFLINE:
-        return
+
+
+def _send_unsent(config: Config, planned: Sequence[Planned], tracker: Tracker) -> None:
     tracked = {
         run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
     }

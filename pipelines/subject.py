@@ -11,7 +11,6 @@ from pipelines.ledger import EXPERIMENT, SCORES
 from pipelines.predict import open_model
 from pipelines.protocol_names import named_protocol
 from setr.config import Config, EvaluationConfig
-from setr.data.atomic import read_json
 from setr.data.manifest import MANIFEST_NAME
 from setr.data.shards import Shards
 from setr.errors import InputError
@@ -21,6 +20,7 @@ from setr.models.weight_files import file_sha256
 from setr.models.weights import import_checkpoint
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
+from setr.reporting.record_files import read_experiment_file, read_scores_file
 from setr.training.checkpoint_names import steps
 
 
@@ -65,14 +65,14 @@ def _own_checkpoint(path: Path) -> Subject:
     folder = (steps(path) or [path])[-1]
     model = open_model(folder).model
     root = folder if (folder / EXPERIMENT).is_file() else folder.parent
-    record = read_json(root / EXPERIMENT) or {}
-    job, stored = record.get("job", {}), read_json(root / SCORES) or {}
+    record = read_experiment_file(root)
+    job, stored = record["job"], read_scores_file(root) if (root / SCORES).is_file() else {}
     sha256 = file_sha256(folder / MANIFEST_NAME)
     return Subject(
         model,
         folder,
         sha256,
-        experiment=Experiment.from_dict(record.get("experiment", record)),
+        experiment=Experiment.from_dict(record["experiment"]),
         protocols=tuple(Protocol(**protocol) for protocol in job.get("protocols", ())),
         classes=tuple(stored.get("classes", ())),
         threads=job.get("threads", 0),

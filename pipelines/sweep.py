@@ -5,7 +5,6 @@ A plan waits for neither torch, Ray nor MLflow: what needs them is imported wher
 """
 
 import argparse
-import contextlib
 import dataclasses
 import hashlib
 import os
@@ -20,22 +19,18 @@ from typing import TYPE_CHECKING
 
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.driver import quiet, stop_on_signal
-from pipelines.jobs import Planned, plan_earlier, plan_sweep
-from pipelines.ledger import EVENTS, state_of
+from pipelines.jobs import Planned, plan_sweep
+from pipelines.ledger import EVENTS
 from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.plan import Plan, print_plan, print_simulation
 from pipelines.preflight import storage_bytes
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.replays import replay_changed
+from pipelines.results_folder import write_results
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
-from setr.data.atomic import make_folder, write_json
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
-from setr.errors import InputError
-from setr.models.variants import VARIANTS
-from setr.paper.cells import cells
 from setr.paper.miniature import DATASET
-from setr.reporting.results import Result, load_results, save_results
 from setr.training.events import read_events
 from setr.training.lease import Lease, exclusive
 from setr.training.proxies import PROXIES
@@ -192,76 +187,6 @@ def row_of(plan: Plan, entry: Planned) -> Row:
         workers=piece.width,
         tables=piece.tables,
     )
-
-
-def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> int:
-    """Writes results/runs/<identity>.json and results/scores.json; returns how many of `planned` are finished.
-
-    What earlier sweeps left there stays as long as the present settings give it the same identity: a narrowed sweep
-    takes nothing from the report.
-    """
-    from pipelines.recording import finished_result
-
-    done = {entry.identity: entry for entry in planned if state_of(entry.folder)[0] == "done"}
-    runs = folder / "runs"
-    make_folder(runs)
-    asked_before = earlier_cells(runs)
-    if asked_before.keys() - {entry.identity for entry in planned}:
-        done |= {entry.identity: entry for entry in plan_earlier(config, planned) if entry.identity in asked_before}
-    for old in runs.iterdir():
-        if old.stem not in done:
-            old.unlink()
-    results = []
-    for identity, entry in done.items():
-        names = dict.fromkeys((*entry.cells, *asked_before.get(identity, ())))
-        result = finished_result(dataclasses.replace(entry, cells=tuple(names)))
-        save_results(runs / f"{identity}.json", [result])
-        results.append(result)
-    write_json(folder / "scores.json", scores_by_cell(results))
-    write_json(folder / "parameters.json", parameter_counts())
-    return sum(entry.identity in done for entry in planned)
-
-
-def earlier_cells(runs: Path) -> dict[str, tuple[str, ...]]:
-    """Returns {identity: cells} of the records of earlier sweeps; one that cannot be read is no longer there."""
-    found: dict[str, tuple[str, ...]] = {}
-    for path in sorted(runs.glob("*.json")):
-        with contextlib.suppress(InputError):
-            found |= {result.identity: result.cells for result in load_results(path)}
-    return found
-
-
-def parameter_counts() -> dict[str, float]:
-    """Returns {variant/parameters: millions} of the ADE20K models at paper scale, counted the paper's way."""
-    import torch
-
-    from setr.models.counting import paper_parameter_count
-    from setr.models.segmenter import build_model
-
-    counts = {}
-    with torch.device("meta"):
-        for name in VARIANTS:
-            model = build_model(name, num_classes=150, crop_size=(512, 512))
-            counts[f"{name}/parameters"] = paper_parameter_count(model) / 1e6
-    return counts
-
-
-def scores_by_cell(results: Sequence[Result]) -> dict[str, dict[str, dict[str, float]]]:
-    """Returns {table: {row: {column: mean score over the seeds}}}, what `dvc metrics show` prints."""
-    known = {cell.key: cell for cell in cells()}
-    values: dict[str, list[float]] = {}
-    for result in results:
-        for key in result.cells:
-            if known[key].split != "val":
-                continue  # a test server's score, which nobody here can compute
-            score = result.score(known[key].protocol, known[key].metric)
-            if score is not None:
-                values.setdefault(key, []).append(score)
-    found: dict[str, dict[str, dict[str, float]]] = {}
-    for key, scores in sorted(values.items()):
-        table, row, column = key.split("/")
-        found.setdefault(table, {}).setdefault(row, {})[column] = round(statistics.fmean(scores), 2)
-    return found
 
 
 def print_overhead(entries: Sequence[Planned], begun: float) -> None:

@@ -20,6 +20,7 @@ from setr.config import Config
 from setr.data.atomic import read_json
 from setr.errors import InputError
 from setr.paper.experiment import Experiment
+from setr.reporting.record_check import checked_cells, checked_experiment
 from setr.training.events import Event, read_events
 
 RECORD_TAG = "setr.record"  # SHA-256 of what was imported
@@ -86,7 +87,8 @@ def read_spool(path: Path) -> Spool:
     beside = read_json(path.parent / EXPERIMENT) if path.name == EVENTS else None
     try:
         described: dict[str, Any] = starts[-1] if starts else {**beside["job"], **beside} if beside else {}
-        experiment = Experiment.from_dict(described["experiment"])
+        experiment = Experiment.from_dict(checked_experiment(described["experiment"]))
+        cells = checked_cells(described.get("cells", ()))
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             "E_SPOOL",
@@ -97,7 +99,7 @@ def read_spool(path: Path) -> Spool:
         ) from None
     # A record under a name of its own was taken out of its folder: what lies beside it may be anybody's.
     folder = path.parent if path.name == EVENTS else path.with_suffix("")
-    entry = Planned(experiment, tuple(described.get("cells", ())), (), folder, (), "", 0)
+    entry = Planned(experiment, cells, (), folder, (), "", 0)
     return Spool(entry, events, hashlib.sha256(path.read_bytes()).hexdigest())
 
 

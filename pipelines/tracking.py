@@ -7,6 +7,7 @@ recorded with, and MLflow drops identical points, so replaying twice changes not
 import contextlib
 import logging
 import os
+import sys
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 # Two tries of five seconds: a dead server is reported in time instead of after MLflow's default of minutes.
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
@@ -29,7 +30,6 @@ import mlflow
 import numpy as np
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, RunTag, ViewType
-from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 from mlflow.types import Schema, TensorSpec
@@ -37,9 +37,12 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from pipelines.database import check_file
+from pipelines.mlflow_answers import Asked, checked_id
+from pipelines.moved_database import follow_move
 from setr.config import TrackingConfig
 from setr.data.atomic import give_rights, make_folder
-from setr.errors import EnvironmentFailure
+from setr.errors import EnvironmentFailure, SetrError
+from setr.redaction import first_line, redact, redacted, without_secrets
 from setr.training.events import Event, curves
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -93,18 +96,24 @@ class Tracker:
         Raises EnvironmentFailure within `config.timeout_seconds` if the server does not answer.
         """
         self.uri = tracking_uri(config, home)
+        self.address = without_secrets(self.uri)  # as it may be shown
         self.local = self.uri.startswith("sqlite:")
         if self.uri.startswith("file:") or "://" not in self.uri:
             raise EnvironmentFailure(
                 "E_TRACKING",
                 "MLflow's file store is no longer supported",
-                where=redact(self.uri),
+                where=self.address,
                 remedy="use sqlite:///<absolute path>/mlflow.db or the address of a server",
             )
         artifacts = str(home / "mlartifacts") if self.local else None
-        self.client, self.experiment_id = self._within(
+        if self.uri == f"sqlite:///{home / 'mlflow.db'}":
+            old = follow_move(home / "mlflow.db", home / "mlartifacts", config.experiment)
+            if old:
+                print(f"MLflow's files moved along with the project, from {old}", file=sys.stderr, flush=True)
+        client, self.experiment_id = self._within(
             config.timeout_seconds, lambda: _open(self.uri, config.experiment, artifacts)
         )
+        self.client = cast(MlflowClient, Asked(client, self.address))
 
     def _within(self, seconds: float, connect: Any) -> Any:
         """Returns connect(), or raises if it fails or takes longer than `seconds`."""
@@ -123,26 +132,27 @@ class Tracker:
         if "value" in outcome:
             return outcome["value"]
         error = outcome.get("error")
-        if isinstance(error, EnvironmentFailure):
+        if isinstance(error, SetrError):
             raise error
         if error is not None and any(word in str(error) for word in ("401", "403")):
             raise EnvironmentFailure(
                 "E_TRACKING",
                 "MLflow refuses the login",
-                where=redact(self.uri),
-                found=redact(str(error)).splitlines()[0],
+                where=self.address,
+                found=first_line(error),
                 remedy="set MLFLOW_TRACKING_TOKEN, or MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
             ) from None
         raise EnvironmentFailure(
             "E_TRACKING",
             "MLflow cannot be reached" if error is None or not self.local else "MLflow's database cannot be opened",
-            where=redact(self.uri),
-            found=redact(str(error)).splitlines()[0] if error else f"no answer in {seconds:.0f} s",
+            where=self.address,
+            found=first_line(error) if error else f"no answer in {seconds:.0f} s",
             remedy="start the server or set MLFLOW_TRACKING_URI",
         ) from None
 
     def start_parent(self, name: str, tags: Mapping[str, str], description: str, *, key: str = "") -> str:
         """Returns the id of a parent run: the one that was started under the same `key`, continued, or a new one."""
+        tags = redacted(dict(tags))
         if key:
             tags = {**tags, KEY_TAG: key}
             for found in self.runs(f"tags.`{KEY_TAG}` = '{key}'"):
@@ -150,7 +160,7 @@ class Tracker:
                 self.set_tags(found.run_id, {NOTE_TAG: description, **tags})
                 return found.run_id
         run = self.client.create_run(self.experiment_id, run_name=name, tags={NOTE_TAG: description, **tags})
-        return str(run.info.run_id)
+        return checked_id(run.info.run_id, self.address)
 
     def start_child(self, parent: str, identity: str, name: str, tags: Mapping[str, str]) -> str:
         """Returns the id of the identity's run: the one that exists, continued, or a new child of `parent`."""
@@ -161,15 +171,15 @@ class Tracker:
             self.set_tags(run_id, {**tags, PARENT_TAG: parent})
             return run_id
         run = self.client.create_run(
-            self.experiment_id, run_name=name, tags={**tags, IDENTITY_TAG: identity, PARENT_TAG: parent}
+            self.experiment_id, run_name=name, tags={**redacted(dict(tags)), IDENTITY_TAG: identity, PARENT_TAG: parent}
         )
-        return str(run.info.run_id)
+        return checked_id(run.info.run_id, self.address)
 
     def run(self, run_id: str) -> TrackedRun | None:
         """Returns a run, None if the server has none of that id."""
         try:
             return self._tracked(self.client.get_run(run_id))
-        except MlflowException:
+        except EnvironmentFailure:
             return None
 
     def find(self, identity: str) -> list[TrackedRun]:
@@ -199,31 +209,35 @@ class Tracker:
 
     def _tracked(self, run: Run) -> TrackedRun:
         return TrackedRun(
-            run_id=run.info.run_id,
+            run_id=checked_id(run.info.run_id, self.address),
             name=run.info.run_name or "",
-            status=run.info.status,
+            status=str(run.info.status),
             url=self.url(run.info.run_id),
             tags=dict(run.data.tags),
             metrics=dict(run.data.metrics),
-            start_time=run.info.start_time,
+            start_time=int(run.info.start_time or 0),
             artifacts=run.info.artifact_uri or "",
         )
 
     def url(self, run_id: str) -> str:
         """Returns the address of the run's page in the MLflow UI (`make ui` for a local database)."""
-        base = "http://127.0.0.1:5000" if not self.uri.startswith("http") else self.uri.rstrip("/")
+        base = (
+            "http://127.0.0.1:5000"
+            if not self.uri.startswith("http")
+            else without_secrets(self.uri, mark="").rstrip("/")
+        )
         return f"{base}/#/experiments/{self.experiment_id}/runs/{run_id}"
 
     def set_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
         """Writes parameters that are not there yet (MLflow refuses to change one)."""
         present = self.client.get_run(run_id).data.params
-        new = [Param(key, str(value)[:6000]) for key, value in parameters.items() if key not in present]
+        new = [Param(key, redact(str(value))[:6000]) for key, value in parameters.items() if key not in present]
         for start in range(0, len(new), 100):
             self.client.log_batch(run_id, params=new[start : start + 100])
 
     def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
         """Writes tags, replacing earlier values."""
-        self.client.log_batch(run_id, tags=[RunTag(key, str(value)[:8000]) for key, value in tags.items()])
+        self.client.log_batch(run_id, tags=[RunTag(key, redact(str(value))[:8000]) for key, value in tags.items()])
 
     def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
         """Writes the metrics of `events` with a step above `after_step`; returns the number of points."""
@@ -256,14 +270,15 @@ class Tracker:
         `folder` is the run's address of files, if known: one on this machine's disk is read without asking.
         """
         if folder and is_local_uri(folder):
+            path = Path(local_file_uri_to_path(folder)) / name
             try:
-                return (Path(local_file_uri_to_path(folder)) / name).read_bytes()
+                return path.read_bytes() if path.is_file() else None
             except OSError:
                 return None
         with tempfile.TemporaryDirectory() as place:
             try:
                 return Path(self.client.download_artifacts(run_id, name, place)).read_bytes()
-            except (MlflowException, OSError):
+            except (EnvironmentFailure, OSError):
                 return None
 
     def register(
@@ -302,7 +317,7 @@ class Tracker:
             )
             with _patience():
                 self.client.log_artifacts(run_id, str(path), place)
-        with contextlib.suppress(MlflowException):  # it is there already, which the next call needs
+        with contextlib.suppress(EnvironmentFailure):  # it is there already, which the next call needs
             self.client.create_registered_model(name)
         made = self.client.create_model_version(
             name, f"runs:/{run_id}/{place}", run_id, tags=dict(tags), description=text, await_creation_for=0
@@ -347,7 +362,7 @@ def _patience() -> Iterator[None]:
 class OfflineTracker(Tracker):
     """Stands in where no server can be reached: keeps nothing, the experiments' records are imported later."""
 
-    uri = OFFLINE
+    uri = address = OFFLINE
     local = True
 
     def __init__(self) -> None:
@@ -417,28 +432,32 @@ def open_tracker(config: TrackingConfig, home: Path) -> Tracker:
     return OfflineTracker() if tracking_uri(config, home) == OFFLINE else Tracker(config, home)
 
 
-def redact(text: str) -> str:
-    """Returns `text` without the password of a database or server address."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or "@" not in rest:
-        return text
-    return f"{scheme}://***@{rest.rpartition('@')[2]}"
-
-
 def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
+    address = without_secrets(uri)
     if uri.startswith("sqlite:///"):
-        check_file(Path(uri.removeprefix("sqlite:///")))
-        _make_database(Path(uri.removeprefix("sqlite:///")))
+        file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+        check_file(file)
+        _make_database(file)
     client = MlflowClient(uri)
     found = client.get_experiment_by_name(experiment)
-    if found is not None:
-        return client, str(found.experiment_id)
-    made = client.create_experiment(experiment, artifact_location=artifacts, tags={NOTE_TAG: _EXPERIMENT})
-    return client, str(made)
+    if found is None:
+        made = client.create_experiment(experiment, artifact_location=artifacts, tags={NOTE_TAG: _EXPERIMENT})
+        return client, checked_id(made, address)
+    number = checked_id(found.experiment_id, address)
+    if found.lifecycle_stage == "deleted":
+        raise EnvironmentFailure(
+            "E_TRACKING",
+            "the experiment was deleted in MLflow, which keeps its name",
+            where=f"{address}, {experiment}",
+            remedy=f"restore it (mlflow experiments restore --experiment-id {number}), or set tracking.experiment",
+        )
+    return client, number
 
 
 def _make_database(path: Path) -> None:
     """Makes MLflow's tables aside unless the file is there: a process killed half way would leave half of them."""
+    if path.is_dir():
+        raise EnvironmentFailure("E_TRACKING", "a folder is no database", where=path, expected="a file of SQLite's")
     if path.exists():
         return
     make_folder(path.parent)

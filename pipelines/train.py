@@ -8,7 +8,6 @@ say what to train. The same command goes on after a kill; SIGTERM and Ctrl-C sav
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Callable
@@ -18,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.experiment import let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
-from pipelines.ledger import SCORES
 from pipelines.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from pipelines.progress import Board, Row, SweepProgress
 from setr.config import Config
+from setr.reporting.layouts import number
+from setr.reporting.record_files import read_scores_file
 from setr.training.context import distributed_context, stop_on_signals
 
 if TYPE_CHECKING:
@@ -137,11 +137,11 @@ def _print_end(planned: Planned, outcome: Outcome) -> None:
 
 def show(planned: Planned) -> None:
     """Prints the scores."""
-    for name, score in json.loads((planned.folder / SCORES).read_text(encoding="utf-8"))["scores"].items():
+    for name, score in read_scores_file(planned.folder)["scores"].items():
+        miou, pixel, mean = (number(score.get(metric)) for metric in ("mIoU", "pixel_accuracy", "mean_accuracy"))
         print(
-            f"{planned.experiment.dataset} val, {name}: mIoU {score['mIoU']:.2f} %, "
-            f"pixel accuracy {score['pixel_accuracy']:.2f} %, mean accuracy {score['mean_accuracy']:.2f} % "
-            f"over {score['images']} images"
+            f"{planned.experiment.dataset} val, {name}: mIoU {miou} %, pixel accuracy {pixel} %, "
+            f"mean accuracy {mean} % over {score.get('images')} images"
         )
 
 

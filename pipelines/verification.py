@@ -18,9 +18,10 @@ from setr.data.locations import below, local_folder
 from setr.data.shards import open_shards
 from setr.errors import InputError, SetrError
 from setr.evaluation.evaluate import Evaluation, evaluate
+from setr.redaction import first_line
 from setr.reporting.column_protocols import score_name
 from setr.reporting.commands import train_command
-from setr.reporting.results import Result, hash_of
+from setr.reporting.results import ELSEWHERE_TAG, Result, hash_of
 from setr.reporting.statistics import read_areas
 from setr.reporting.trace import PARENT_TAG, Chain, Link
 from setr.reporting.verification import compare_images, sums_to_score, verify_bytes, verify_validation
@@ -134,7 +135,9 @@ def _whole(result: Result, evaluation: Evaluation) -> Link:
 def _evaluate(config: Config, result: Result, protocol: str, images: int) -> tuple[Evaluation, int]:
     """Returns the evaluation of about `images` images (0: all), spread over the data, and how many there are."""
     if not result.checkpoint:
-        raise InputError("E_CHECKPOINT_FOLDER", "where the checkpoint lies is not known")
+        elsewhere = result.tags.get(ELSEWHERE_TAG, "")
+        what = "the checkpoint lies outside this project" if elsewhere else "where the checkpoint lies is not known"
+        raise InputError("E_CHECKPOINT_FOLDER", what, found=elsewhere)
     words = [f"checkpoint={result.checkpoint}", f"protocol={protocol}", f"data.name={result.of('dataset')}"]
     chosen = load_config(PROJECT / "params.yaml", words, section="evaluation")
     shards = open_shards(_shards(config, result, "val"))
@@ -155,4 +158,4 @@ def _guarded(name: str, check: Callable[[], Link]) -> Link:
     except SetrError as error:
         return Link(name, "", str(error))
     except Exception as error:  # the server's answer must not end the other checks
-        return Link(name, "", str(error).splitlines()[0] if str(error) else type(error).__name__)
+        return Link(name, "", first_line(error))

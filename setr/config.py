@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from setr.errors import InputError
+from setr.redaction import remember
 from setr.settings.overrides import apply_override
 from setr.settings.recipe_rules import RECIPE_RULES
 from setr.settings.rules import SEED, above, between, check_rules
@@ -287,6 +288,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), *, section: str = "")
     config = build(Config, values, "")
     assert isinstance(config, Config)
     check_recipe(config.training.recipe, "training.recipe")
+    remember(config.tracking.uri)
     return config
 
 

@@ -5,9 +5,13 @@ Exit statuses: 2 bad input, 3 integrity (bytes are not what was written), 4 envi
 
 from typing import Any
 
+from setr.redaction import redact
+
+_READ = 20_000  # characters of one part that are looked at; 400 are shown
+
 
 class SetrError(ValueError):
-    """An error that the user can mend; its text is always one line."""
+    """An error that the user can mend; its text is always one line, without the secrets of an address in it."""
 
     exit_status = 2
 
@@ -58,7 +62,7 @@ def _restore(kind: type[SetrError], code: str, text: str) -> SetrError:
 
 
 def _one_line(value: object) -> str:
-    text = " ".join(str(value).split())
+    text = redact(" ".join(str(value)[:_READ].split()))
     text = text if len(text) <= 400 else text[:397] + "..."
     # What a terminal would obey, and what no encoding has, is shown and not sent.
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

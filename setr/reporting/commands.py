@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from setr.config import MiniatureConfig
+from setr.errors import InputError
 from setr.paper.cells import find_cell
 from setr.paper.miniature import miniature_recipe
 from setr.paper.recipes import Recipe
@@ -90,7 +91,10 @@ def _usual_recipe(result: Result, miniature: MiniatureConfig) -> Recipe:
     if not result.cells:
         return Recipe(iterations=1000, crop_size=miniature.crop_size, base_size=None) if small else Recipe()
     cell = find_cell(result.cells[0])
-    published = cell.published_recipe(result.of("recipe", {}).get("flavour", "authors"))
+    try:
+        published = cell.published_recipe(result.of("recipe", {}).get("flavour", "authors"))
+    except InputError:  # a flavour that has no recipe for this cell
+        published = cell.published_recipe()
     if small and cell.schedule in miniature.iterations:
         return miniature_recipe(published, cell.schedule, miniature)
     return published

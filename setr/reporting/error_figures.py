@@ -5,11 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.figure import Figure as Canvas
 
+from setr.errors import InputError
 from setr.evaluation.calibration import BINS, PLACES, UNIT, expected_calibration_error, reliability
 from setr.paper.recipes import decoder_of
 from setr.reporting.chosen_cells import class_name, fullest, mean_of, results_of, row_name, two_digits, unique_cells
 from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, PAPER, Figure, heat_map, print_values, svg
 from setr.reporting.results import Result
+from setr.reporting.statistics import read_arrays
 from setr.reporting.tables import CellReport, TableReport
 
 _CLASSES = 40  # of a confusion matrix: those with the most pixels
@@ -116,9 +118,10 @@ def _matrix(result: Result, protocol: str) -> np.ndarray | None:
     if file is None:
         return None
     try:
-        with np.load(file, allow_pickle=False) as stored:
-            matrix = np.asarray(stored["matrix"], np.float64)
-    except (OSError, ValueError, KeyError):
+        matrix = np.asarray(read_arrays(file, "matrix")[0], np.float64)
+    except (InputError, ValueError, TypeError):
+        return None
+    if not np.isfinite(matrix).all():
         return None
     return matrix if matrix.ndim == 2 and matrix.shape[0] == matrix.shape[1] and matrix.any() else None
 

@@ -91,11 +91,16 @@ def keep(folder: Path, wanted: Wanted, key: str, figures: Sequence[Figure]) -> N
 
 
 def forget_others(folder: Path, wanted: Sequence[Wanted]) -> None:
-    """Removes the files of figures that are not wanted any more."""
+    """Removes the files of figures that are not wanted any more; what `keep` did not write is somebody else's."""
     names = {f"{one.name}.json" for one in wanted}
-    for path in folder.glob("*.json") if folder.is_dir() else ():
+    for path in kept_files(folder):
         if path.name not in names:
             path.unlink()
+
+
+def kept_files(folder: Path) -> list[Path]:
+    """Returns the files of a folder that `keep` wrote and nobody changed since."""
+    return [path for path in sorted(folder.glob("*.json")) if _read(path) is not None]
 
 
 def kept_figures(folder: Path, results: Sequence[Result]) -> tuple[list[Figure], list[Note]]:
@@ -129,10 +134,10 @@ def _read(path: Path) -> dict[str, Any] | None:
     """Returns a whole record, None for one that is missing or damaged."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        sha256 = record.pop("sha256")
-    except (OSError, ValueError, KeyError, AttributeError):
+        whole = record.pop("sha256") == _digest(record)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError):
         return None
-    return record if sha256 == _digest(record) else None
+    return record if whole else None
 
 
 def _digest(record: Mapping[str, Any]) -> str:

@@ -10,8 +10,11 @@ from typing import Any
 from setr.data.atomic import write_text
 from setr.errors import InputError
 from setr.paper.experiment import Experiment, identity_of, sha256_of
+from setr.reporting.record_check import checked_result
+from setr.reporting.record_files import read_experiment_file, read_record, read_scores_file
+from setr.reporting.record_values import sequence
+from setr.training.events import EventReader
 from setr.training.events import curves as curves_of
-from setr.training.events import read_events
 
 # Tags of a run that the trace and the experiment pages read. Each has the name that we write, then what others write.
 TAGS: Mapping[str, tuple[str, ...]] = {
@@ -22,6 +25,8 @@ TAGS: Mapping[str, tuple[str, ...]] = {
     "train": ("setr.train_command",),
     "score": ("setr.score_command",),
 }
+ELSEWHERE_TAG = "setr.checkpoint_elsewhere"  # a place outside this project that a record names for its checkpoint
+DAMAGED_TAG = "setr.damaged"  # what of an experiment's folder could not be read
 _POINTS = 400  # of one curve, kept: more cannot be seen
 
 
@@ -90,46 +95,47 @@ class Note:
 
 
 def from_record(record: Mapping[str, Any], **known: Any) -> Result:
-    """Returns the result of one results/runs/<identity>.json.
+    """Returns the result of what an experiment's folder says, put into one record.
 
     `known` gives what the record does not hold: run_id, run_url, tags, pictures, per_image, class_names, checkpoint.
-    Raises InputError if something that has to be there is missing.
+    Raises InputError if something that has to be there is missing, or is not what it should be.
     """
     try:
-        values: dict[str, Any] = {
-            "identity": str(record["identity"]),
-            "cells": tuple(record["cells"]),
+        values = {
+            "identity": record["identity"],
+            "cells": record["cells"],
             "experiment": record["experiment"],
             "scores": record["scores"],
-            "curves": {
-                name: thin([(int(point[0]), float(point[1])) for point in points])
-                for name, points in record["curves"].items()
-            },
-            "checkpoint_sha256": str(record.get("checkpoint") or ""),
+            "curves": record["curves"],
+            "checkpoint_sha256": record.get("checkpoint") or "",
             "parameters": record.get("parameters"),
             "gflops": record.get("gflops"),
-            "weights": tuple(record.get("weights") or ()),
+            "weights": record.get("weights") or (),
             "seconds": record.get("seconds") or {},
-            "attempts": int(record.get("attempts") or 1),
-            "started": float(record.get("finished_at") or 0.0),
+            "attempts": record.get("attempts") or 1,
+            "started": record.get("finished_at") or 0.0,
             "finished": bool(record["scores"]),
-            "failure": str(record.get("cause") or ""),
+            "failure": record.get("cause") or "",
         }
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise InputError("E_RESULTS", "not the record of an experiment", found=repr(error)) from error
-    return Result(**{**values, **known})
+    return _result({**values, **known})
 
 
-def read_experiment(folder: Path, **known: Any) -> Result:
+def read_experiment(folder: Path, *, planned: Mapping[str, Any] | None = None, **known: Any) -> Result:
     """Returns the result in an experiment's folder, finished or not.
 
     Reads experiment.json, events.jsonl, scores.json, qualitative.png and areas-<protocol>.npz; `known` gives what the
-    folder cannot know: cells, run_id, run_url, tags, class_names. Raises InputError without a readable experiment.json.
+    folder cannot know: cells, run_id, run_url, tags, class_names. `planned` is the experiment that the folder is known
+    to be of: it stands in for an experiment.json that a power cut left empty. What was damaged is named by the tag
+    DAMAGED_TAG. Raises InputError where experiment or scores cannot be read.
     """
-    experiment = _read_json(folder / "experiment.json")
-    experiment = experiment.get("experiment", experiment)
-    events = read_events(folder / "events.jsonl")
-    stored = _read_json(folder / "scores.json") if (folder / "scores.json").exists() else {}
+    stored = read_scores_file(folder) if (folder / "scores.json").exists() else {}
+    experiment, damaged = _experiment_of(folder, stored.get("identity", ""), planned)
+    reader = EventReader(folder / "events.jsonl")
+    events = list(reader)
+    if reader.damaged:
+        damaged.append(f"{reader.damaged} lines of events.jsonl")
     failed = [event for event in events if event["event"] == "failed"]
     picture = folder / "qualitative.png"
     areas = {file.stem.removeprefix("areas-"): file for file in sorted(folder.glob("areas-*.npz"))}
@@ -142,14 +148,55 @@ def read_experiment(folder: Path, **known: Any) -> Result:
         "curves": {name: [(step, value) for step, value, _ in points] for name, points in curves_of(events).items()},
         "attempts": max(1, sum(event["event"] == "start" for event in events)),
         "finished_at": events[-1].get("time", 0.0) if events else 0.0,
-        "cause": failed[-1].get("cause", "failed") if failed and not stored.get("scores") else "",
+        "cause": _printable(failed[-1].get("cause", "failed")) if failed and not stored.get("scores") else "",
     }
     places = {
         "checkpoint": str(folder / stored["checkpoint_folder"]) if stored.get("checkpoint_folder") else None,
         "pictures": (picture,) if picture.exists() else (),
         "per_image": areas,
     }
+    if damaged:
+        known["tags"] = {**known.get("tags", {}), DAMAGED_TAG: ", ".join(damaged)}
     return from_record(record, **{**places, **known})
+
+
+def _experiment_of(folder: Path, scored: str, planned: Mapping[str, Any] | None) -> tuple[dict[str, Any], list[str]]:
+    """Returns the experiment that a folder is of, and what was damaged; `scored`: the identity that its scores name.
+
+    Raises InputError where neither experiment.json nor `planned` is an experiment with that identity ("": any).
+    """
+    try:
+        found = read_experiment_file(folder)["experiment"]
+        identity = Experiment.from_dict(found).identity
+        if scored not in ("", identity):
+            where = folder / "experiment.json"
+            raise InputError("E_RESULTS", "scores and experiment differ", where=where, found=identity, expected=scored)
+        return found, []
+    except InputError:
+        if planned is None or scored not in ("", Experiment.from_dict(planned).identity):
+            raise
+    return dict(planned), ["experiment.json"]
+
+
+def _printable(text: str) -> str:
+    """Returns the beginning of an error's text in one line, without what would reach a terminal as a command."""
+    return "".join(one if one.isprintable() else "?" for one in " ".join(text.split())[:4000])
+
+
+def _result(values: Mapping[str, Any]) -> Result:
+    """Returns the result with these values, every one of them checked; raises InputError for one that is wrong."""
+    checked = checked_result(values)
+    try:
+        return Result(
+            **{
+                **checked,
+                "curves": {name: thin(points) for name, points in checked["curves"].items()},
+                "pictures": tuple(Path(name) for name in checked.get("pictures", ())),
+                "per_image": {name: Path(file) for name, file in checked.get("per_image", {}).items()},
+            }
+        )
+    except TypeError as error:
+        raise InputError("E_RESULTS", "not the record of an experiment", found=error) from None
 
 
 def thin(points: Sequence[tuple[int, float]], limit: int = _POINTS) -> list[tuple[int, float]]:
@@ -204,39 +251,21 @@ def save_results(path: Path, results: Iterable[Result]) -> None:
 
 def load_results(path: Path) -> list[Result]:
     """Returns the results of a file written by save_results; raises InputError if it is none."""
-    records = _read_json(path, kind=list)
-    try:
-        return [
-            Result(
-                **{
-                    **record,
-                    "cells": tuple(record["cells"]),
-                    "weights": tuple(record.get("weights", ())),
-                    "pictures": tuple(Path(name) for name in record["pictures"]),
-                    "curves": {
-                        name: [(int(step), float(value)) for step, value in points]
-                        for name, points in record["curves"].items()
-                    },
-                    "class_names": tuple(record.get("class_names", ())),
-                    "per_image": {name: Path(file) for name, file in record.get("per_image", {}).items()},
-                }
-            )
-            for record in records
-        ]
-    except (TypeError, KeyError, ValueError) as error:
-        raise InputError("E_RESULTS", "not a file of results", where=path, found=error) from error
+    return read_record(path, lambda records: [_result(record) for record in sequence(records, "the file")])
+
+
+def read_results(folder: Path) -> tuple[list[Result], list[Note]]:
+    """Returns the results of all files in a folder (results/runs), and a note for each file that was set aside."""
+    results: list[Result] = []
+    notes = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            results += load_results(path)
+        except InputError as error:
+            notes.append(Note(path.name, f"left out: {error}"))
+    return results, notes
 
 
 def _order(result: Result) -> tuple[str, ...]:
     names = ("scale", "dataset", "variant", "schedule", "seed")
     return (*(str(result.of(name)) for name in names), result.identity)
-
-
-def _read_json(path: Path, kind: type = dict) -> Any:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError("E_RESULTS", "cannot read a record", where=path, found=error) from error
-    if not isinstance(value, kind):
-        raise InputError("E_RESULTS", "not a record", where=path, found=type(value).__name__, expected=kind.__name__)
-    return value

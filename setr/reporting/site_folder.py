@@ -29,9 +29,19 @@ def unchanged(folder: Path, inputs: str) -> dict[str, Any] | None:
         if state["inputs"] != inputs or not isinstance(state["notes"], list):
             return None
         whole = all(file_digest(folder / name) == sha256 for name, sha256 in state["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
     return state if whole else None
+
+
+def files_of(folder: Path) -> list[str]:
+    """Returns the files of a site, by their path in it, that are still as they were written; none without a state."""
+    try:
+        files = json.loads((folder / STATE).read_text(encoding="utf-8"))["files"].items()
+        plain = [(name, sha256) for name, sha256 in files if ".." not in Path(name).parts and not name.startswith("/")]
+        return [name for name, sha256 in plain if file_digest(folder / name) == sha256]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
 
 
 def check_folder(folder: Path) -> None:

@@ -10,7 +10,7 @@ from setr.paper.experiment import canonical_json, identity_of
 from setr.reporting.column_protocols import score_name
 from setr.reporting.commands import score_command, train_command
 from setr.reporting.layouts import number, ours
-from setr.reporting.results import Result, hash_of
+from setr.reporting.results import ELSEWHERE_TAG, Result, hash_of
 from setr.reporting.tables import CellReport, build_table, scales_of
 from setr.reporting.versions import protocol_digest
 
@@ -168,6 +168,9 @@ def _checkpoint_links(result: Result) -> list[Link]:
         broken = f"the run says {tagged[:12]}, the record {result.checkpoint_sha256[:12]}"
         found = [Link("checkpoint SHA-256", recorded, broken)]
     place = result.checkpoint
+    if elsewhere := result.tags.get(ELSEWHERE_TAG):
+        broken = "outside this project and its storage.checkpoints: not what is verified here"
+        return [*found, Link("checkpoint", elsewhere, broken)]
     if place is None:
         return [*found, Link("checkpoint", "", "where the checkpoint lies is not known")]
     gone = "" if "://" in place or Path(place).is_dir() else "the folder is not there"

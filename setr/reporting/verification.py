@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from setr.errors import InputError, SetrError
-from setr.reporting.results import Result
+from setr.reporting.results import ELSEWHERE_TAG, Result
 from setr.reporting.statistics import mean_iou
 from setr.reporting.trace import Link, one_line
 
@@ -95,7 +95,9 @@ def _checkpoint_now(result: Result) -> str:
     from setr.training.checkpoint import load
 
     if not result.checkpoint:
-        raise InputError("E_CHECKPOINT_FOLDER", "where the checkpoint lies is not known")
+        elsewhere = result.tags.get(ELSEWHERE_TAG, "")
+        what = "the checkpoint lies outside this project" if elsewhere else "where the checkpoint lies is not known"
+        raise InputError("E_CHECKPOINT_FOLDER", what, found=elsewhere)
     return load(Path(result.checkpoint)).info.sha256
 
 

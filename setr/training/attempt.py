@@ -32,6 +32,7 @@ from setr.training import checkpoint
 from setr.training.checkpoint import CheckpointInfo
 from setr.training.computation import Computation
 from setr.training.context import Context, Event
+from setr.training.events import is_evaluation
 from setr.training.lease import Lease, exclusive
 from setr.training.resume import Found, find_checkpoint, require_same_tensors
 from setr.training.settings import Settings
@@ -356,4 +357,6 @@ class Attempt:
         }
 
     def _kept_scores(self) -> dict[str, Any]:
-        return read_json(self.folder / EVALUATIONS) or {}
+        """Returns the scores by step that were kept; a step whose entry is damaged is scored again."""
+        kept = (read_json(self.folder / EVALUATIONS) or {}).items()
+        return {step: scores for step, scores in kept if is_evaluation(step, scores)}

@@ -6,8 +6,9 @@ at once, so there is no second copy that could disagree.
 
 import json
 import math
+import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ class EventReader:
         """Start at the beginning of `path`, which need not exist yet."""
         self.path = path
         self.offset = 0
+        self.damaged = 0  # whole lines that are no event
 
     def __iter__(self) -> Iterator[Event]:
         """Yields each new whole event."""
@@ -51,13 +53,21 @@ class EventReader:
             return
         end = data.rfind(b"\n") + 1
         self.offset += end
-        for line in data[:end].splitlines():
-            try:
-                event = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(event, dict) and "event" in event:
+        for line in filter(None, data[:end].split(b"\n")):
+            event = parse_event(line)
+            if event is None:
+                self.damaged += 1
+            else:
                 yield event
+
+
+def parse_event(line: bytes) -> Event | None:
+    """Returns the event in a line, None for what is none: every value has the type and range that readers rely on."""
+    try:
+        event = json.loads(line, parse_constant=lambda _: None)
+        return event if _is_event(event) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 class Unrepeated:
@@ -101,6 +111,61 @@ def curves(events: list[Event]) -> dict[str, list[tuple[int, float, float]]]:
         name: [(step, value, seconds) for step, (value, seconds) in sorted(points.items())]
         for name, points in sorted(found.items())
     }
+
+
+def is_evaluation(step: Any, scores: Any) -> bool:
+    """Returns whether scores, as they are kept by step, are those of an evaluation: {"120": {"mIoU": 31.5, ...}}."""
+    if not isinstance(scores, dict) or not isinstance(step, str) or not re.fullmatch(r"[0-9]{1,15}", step):
+        return False
+    measured = scores.get("mIoU")
+    return (measured is None or _is_number(measured)) and _is_event(
+        {**scores, "event": "evaluation", "step": int(step), "time": 0.0}
+    )
+
+
+def _is_event(value: Any) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("event"), str):
+        return False
+    needed = ("step", "time") if value["event"] in POINTS else ()
+    return (
+        all(name in value for name in needed)
+        and all(check(value[name]) for name, check in _CHECKS.items() if name in value)
+        and all(map(_is_sane, value.values()))
+    )
+
+
+def _is_text(value: Any) -> bool:
+    """Returns whether a value is a text that can be printed and stored: half of a character pair cannot."""
+    return isinstance(value, str) and all(map(str.isprintable, re.split(r"[\n\r\t]", value)))
+
+
+def _is_number(value: Any, low: float = -1e300, high: float = 1e300) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and low <= value <= high
+
+
+def _is_sane(value: Any) -> bool:
+    """Returns whether numbers are finite, in lists and by name too."""
+    if isinstance(value, dict):
+        return all(map(_is_text, value)) and all(map(_is_sane, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_sane, value))
+    return not isinstance(value, int | float) or isinstance(value, bool) or _is_number(value)
+
+
+def _named(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, dict) and all(map(_is_text, value)) and all(map(check, value.values()))
+
+
+_CHECKS: dict[str, Callable[[Any], bool]] = {
+    "event": _is_text,
+    "time": lambda value: _is_number(value, 0.0, 1e11),
+    "step": lambda value: isinstance(value, int) and _is_number(value, 0, 2**53),
+    "cause": lambda value: isinstance(value, str),
+    "tags": _named(_is_text),
+    "seconds": _named(_is_number),
+    "experiment": lambda value: isinstance(value, dict),
+    "cells": lambda value: isinstance(value, list) and all(map(_is_text, value)),
+}
 
 
 def _finite(value: Any) -> Any:

@@ -14,7 +14,7 @@ from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, plan_training
 from pipelines.ledger import EVENTS, EXPERIMENT
 from pipelines.recording import send_records
-from pipelines.sweep import write_results
+from pipelines.results_folder import write_results
 from pipelines.tracking import Tracker
 from setr.config import Config, TrackingConfig
 from setr.data.cityscapes import TRAIN_ID_TO_ID

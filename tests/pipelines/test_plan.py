@@ -11,7 +11,8 @@ import pytest
 from pipelines.jobs import Planned, plan_earlier, plan_sweep
 from pipelines.measured import measurements
 from pipelines.plan import Plan, machine_of, print_plan, print_simulation
-from pipelines.sweep import words_of_simulation, write_results
+from pipelines.results_folder import write_results
+from pipelines.sweep import words_of_simulation
 from setr.config import Config, load_config
 from setr.errors import InputError
 from setr.reporting.results import load_results

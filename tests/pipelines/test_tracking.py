@@ -1,10 +1,13 @@
+import shutil
 import socket
+import sqlite3
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipelines.tracking import Tracker, redact
+from pipelines.tracking import Tracker
 from setr.config import TrackingConfig
 from setr.errors import EnvironmentFailure
 
@@ -17,10 +20,11 @@ EVENTS = [
 
 
 @pytest.fixture
-def tracker(tmp_path, monkeypatch):
+def tracker(tmp_path, monkeypatch, empty_database):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     home = tmp_path / "a folder"
     home.mkdir()
+    shutil.copy(empty_database, home)
     return Tracker(TrackingConfig(), home)
 
 
@@ -85,6 +89,102 @@ def test_a_closed_port_and_the_old_file_store_are_refused(tmp_path, monkeypatch)
         Tracker(TrackingConfig(), tmp_path)
 
 
-def test_a_password_in_an_address_is_never_shown():
-    assert redact("postgresql://me:secret@host/db") == "postgresql://***@host/db"
-    assert redact("http://host:5000") == "http://host:5000"
+def test_a_deleted_experiment_is_one_line_that_says_what_to_do(tracker, tmp_path):
+    tracker.client.delete_experiment(tracker.experiment_id)
+    with pytest.raises(EnvironmentFailure, match=r"deleted in MLflow.*mlflow experiments restore --experiment-id"):
+        Tracker(TrackingConfig(), tmp_path / "a folder")
+
+
+def test_whatever_the_store_fails_with_is_one_line(tracker, monkeypatch):
+    run = tracker.start_parent("p", {}, "")
+    address = "http://me:CanarY7f3a91@host:5000"
+    for error in (OSError(f"no space\nat {address}"), RuntimeError(), KeyError("run"), TypeError("parse {'a': 1}")):
+
+        def fail(*_, error=error, **__):
+            raise error
+
+        for name, call in (
+            ("log_text", lambda: tracker.text_artifact(run, "a.txt", "a")),
+            ("log_batch", lambda: tracker.set_tags(run, {"a": "b"})),
+            ("create_run", lambda: tracker.start_parent("p", {}, "")),
+            ("search_runs", lambda: list(tracker.runs())),
+            ("set_terminated", lambda: tracker.finish(run)),
+        ):
+            with monkeypatch.context() as patch:
+                patch.setattr(tracker.client._client, name, fail)
+                with pytest.raises(EnvironmentFailure, match=f"E_TRACKING.*{name}") as caught:
+                    call()
+            assert "\n" not in str(caught.value)
+            assert "CanarY" not in str(caught.value)
+
+
+def test_a_database_that_was_emptied_or_may_only_be_read_is_one_line(tracker, tmp_path):
+    database = tmp_path / "a folder" / "mlflow.db"
+    with sqlite3.connect(database) as connection:
+        connection.execute("CREATE TRIGGER locked BEFORE INSERT ON runs BEGIN SELECT RAISE(ABORT, 'readonly'); END")
+    with pytest.raises(EnvironmentFailure, match=r"E_TRACKING.*create_run.*readonly"):
+        tracker.start_parent("p", {}, "")
+    with sqlite3.connect(database) as connection:
+        connection.execute("DROP TABLE tags")
+        connection.execute("DROP TABLE runs")
+    with pytest.raises(EnvironmentFailure, match=r"E_TRACKING.*no such table"):
+        list(tracker.runs())
+
+
+def test_an_answer_of_another_server_is_refused(tmp_path, monkeypatch):
+    class Other(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"a":1}')
+
+        do_POST = do_GET  # noqa: N815 (the base class's word)
+
+        def log_message(self, *_):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Other) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.server_port}")
+        with pytest.raises(EnvironmentFailure, match="E_TRACKING"):
+            Tracker(TrackingConfig(), tmp_path)
+        server.shutdown()
+
+
+def test_a_folder_in_the_databases_place_is_refused_at_once(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (tmp_path / "mlflow.db").mkdir()
+    with pytest.raises(EnvironmentFailure, match="a folder is no database"):
+        Tracker(TrackingConfig(), tmp_path)
+
+
+def test_a_moved_project_takes_its_runs_files_along(tracker, tmp_path, capsys):
+    run = tracker.start_parent("p", {}, "")
+    tracker.text_artifact(run, "config.json", "{}")
+    old, new = tmp_path / "a folder", tmp_path / "moved"
+    old.rename(new)
+    moved = Tracker(TrackingConfig(), new)
+    assert "moved along with the project" in capsys.readouterr().err
+    moved.text_artifact(run, "later.json", "{}")
+    [found] = moved.runs()
+    assert found.artifacts.startswith(str(new))
+    assert moved.fetch_artifact(run, "config.json", found.artifacts) == b"{}"
+    assert not old.exists()
+    Tracker(TrackingConfig(), new)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_copied_project_leaves_the_original_alone(tracker, tmp_path):
+    run = tracker.start_parent("p", {}, "")
+    tracker.text_artifact(run, "config.json", "{}")
+    original, copy = tmp_path / "a folder", tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(original / "mlflow.db", copy)
+    with pytest.raises(EnvironmentFailure, match=r"lie outside it.*copy .* to "):
+        Tracker(TrackingConfig(), copy)
+    shutil.copytree(original / "mlartifacts", copy / "mlartifacts")
+    before = sorted(original.rglob("*"))
+    Tracker(TrackingConfig(), copy).text_artifact(run, "later.json", "{}")
+    assert sorted(original.rglob("*")) == before
+    assert len(list((copy / "mlartifacts").rglob("later.json"))) == 1
+    assert tracker.fetch_artifact(run, "config.json", next(tracker.runs()).artifacts) == b"{}"

@@ -1,0 +1,79 @@
+"""A canary in the tracking address, searched for in every output of a training, a sweep's end and a report."""
+
+import argparse
+import dataclasses
+import shutil
+from pathlib import Path
+
+import pytest
+from tiny import CELL, settings
+
+from pipelines import tracking
+from pipelines.command import print_config
+from pipelines.driver import quiet
+from pipelines.jobs import Planned
+from pipelines.recording import send_records
+from pipelines.report import work
+from pipelines.results_folder import write_results
+from pipelines.session import parent_run
+from pipelines.tracking import open_tracker
+
+CANARY = "CanarY7f3a91"
+FORMS = (
+    f"http://me:{CANARY}@host:5000",
+    f"http://{CANARY}{CANARY}@host:5000/mlflow",
+    f"http://host:5000/mlflow?token={CANARY}",
+    f"http://host:5000/?sig={CANARY}",
+    f"http://host:5000/#{CANARY}",
+    f"postgresql://me:{CANARY}@host/db",
+    f"postgresql://host/db?user=me&password={CANARY}",
+    f"mysql+pymysql://me:{CANARY}@host/db",
+    f"mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3D{CANARY}",
+    f"databricks://token:{CANARY}@host",
+    f"http://me:x%2F{CANARY}@host:5000",
+    f"http://me:x/{CANARY}@host:5000",
+)
+
+
+@pytest.mark.parametrize("by", ["environment", "setting"])
+def test_a_secret_of_the_address_is_in_no_output(
+    by: str,
+    home: Path,
+    trained: Planned,
+    empty_database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(empty_database, tmp_path)
+    opened = tracking._open
+    # Every address leads to the database here: what the client is given is not what is looked at.
+    monkeypatch.setattr(tracking, "_open", lambda uri, *rest: opened(f"sqlite:///{tmp_path / 'mlflow.db'}", *rest))
+    monkeypatch.setenv("SETR_HOME", str(tmp_path))
+    for number, address in enumerate(FORMS):
+        words = [f"tracking.experiment=x{number}"]
+        if by == "environment":
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        else:
+            words.append(f"tracking.uri='{address}'")
+        config = settings(*words, section="sweep")
+        print_config(config, ("tracking",))
+        tracker = open_tracker(config.tracking, tmp_path)
+        folder = tmp_path / f"checkpoints{number}" / trained.identity
+        shutil.copytree(trained.folder, folder)
+        entry = dataclasses.replace(trained, folder=folder)
+        with (
+            quiet(tmp_path / "logs" / f"{number}.log"),
+            parent_run(config, tracker, "sweep", "", tags={"address": address}, parameters={"uri": address}) as parent,
+        ):
+            print(f"a library says {address} and {CANARY}")
+            send_records(tracker, parent, [entry])
+        write_results(config, [entry], tmp_path / "results")
+    assert work(config, argparse.Namespace(where=False, words=[], verify=False, images=2)) == 0
+    assert work(config, argparse.Namespace(where=True, words=[], verify=False, images=2)) == 0
+    work(config, argparse.Namespace(where=False, words=["trace", CELL], verify=False, images=2))
+    said = capfd.readouterr()
+    assert CANARY not in said.out + said.err
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"run.json", "record.json", "config.json", "index.html", "mlflow.db"} <= {path.name for path in files}
+    assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
