@@ -16,6 +16,8 @@ import torch
 
 from pipelines.command import write_json
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
+from pipelines.lineage import SNAPSHOT_TAG
+from pipelines.snapshot import require_code
 from setr.data.atomic import read_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
@@ -87,6 +89,7 @@ def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
 
 
 def _run(job: dict[str, Any], context: Context, stop: StopRequest | None) -> dict[str, Any]:
+    require_code(job["tags"].get(SNAPSHOT_TAG, ""))  # where every worker starts, whoever has started it
     folder = Path(job["folder"])
     experiment = Experiment.from_dict(job["experiment"])
     if str(context.device) == "cpu":

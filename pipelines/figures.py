@@ -13,6 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+
 from pipelines.command import PROJECT, check_writable, exit_status, print_config, resolve, write_text
 from setr.config import Config, load_config
 from setr.data.manifest import read_manifest

@@ -12,7 +12,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +35,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
+from pipelines.lineage import project_version
 from setr.config import TrackingConfig
 from setr.errors import EnvironmentFailure
 from setr.training.events import Event, curves
@@ -294,7 +294,7 @@ class Tracker:
                 data_path=str(data),
                 signature=signature,
                 input_example=example,
-                pip_requirements=[f"setr-tables=={version('setr-tables')}"],
+                pip_requirements=[f"setr-tables=={project_version()}"],
             )
             with _patience():
                 self.client.log_artifacts(run_id, str(path), place)

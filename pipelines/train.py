@@ -13,7 +13,14 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+    from pipelines.start import enter
+
+    enter("train")
 
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.experiment import let_first_rank_speak, run_experiment
@@ -21,6 +28,7 @@ from pipelines.jobs import Planned, plan_training
 from pipelines.ledger import SCORES
 from pipelines.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from pipelines.progress import Board, Row, SweepProgress
+from pipelines.start import add_anew, marked
 from setr.config import Config
 from setr.training.context import distributed_context, stop_on_signals
 
@@ -137,8 +145,15 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="go on although the folder was trained with other settings, code, weights or library versions",
     )
+    add_anew(parser)
 
 
 if __name__ == "__main__":
     let_first_rank_speak()
-    run_command("Train and score one experiment.", "training", work, sections=SECTIONS, add_arguments=_arguments)
+    run_command(
+        "Train and score one experiment.",
+        "training",
+        marked("train", work),
+        sections=SECTIONS,
+        add_arguments=_arguments,
+    )
