@@ -15,6 +15,7 @@ params.yaml alone differs, its present values count, except in a job that Slurm 
 import hashlib
 import json
 import os
+import re
 import socket
 import sys
 import time
@@ -46,7 +47,7 @@ class Mark:
     """What began, with which code, where; it is there until it has ended."""
 
     command: tuple[str, ...]
-    snapshot: str  # folder
+    snapshot: str  # hash: it lies in the same storage path
     began: str  # local time
     host: str
     process: int
@@ -74,15 +75,17 @@ def marked(command: str, work: Work) -> Work:
     def run(config: Config, arguments: Namespace) -> int | None:
         words = sys.argv[1:]
         first = os.environ.get("RANK", "0") == "0"
-        if not (PROJECT / SNAPSHOT).is_file() or not first or _trains_nothing(config, command, words):
+        storage = resolve(config.storage.checkpoints)
+        # Who starts a snapshot by its own path has said which code goes on.
+        if not (first and _is_kept_in(storage)) or _trains_nothing(config, command, words):
             return work(config, arguments)
-        path = _mark_path(resolve(config.storage.checkpoints), command, words)
+        path = _mark_path(storage, command, words)
         before = _read_mark(path)
         began = time.strftime("%Y-%m-%d %H:%M:%S")
-        if before is not None and before.snapshot == str(PROJECT):
+        if before is not None and before.snapshot == PROJECT.name:
             began = before.began
         write_json(
-            path, asdict(Mark((command, *_asked(words)), str(PROJECT), began, socket.gethostname(), os.getpid()))
+            path, asdict(Mark((command, *_asked(words)), PROJECT.name, began, socket.gethostname(), os.getpid()))
         )
         try:
             status = work(config, arguments)
@@ -119,6 +122,11 @@ def _enter(command: str, words: list[str]) -> int:
     )
 
 
+def _is_kept_in(storage: Path) -> bool:
+    """Returns whether this process runs a snapshot of the storage path."""
+    return (PROJECT / SNAPSHOT).is_file() and PROJECT.parent == (storage / CODE).resolve()
+
+
 def _trains_nothing(config: Config, command: str, words: list[str]) -> bool:
     return any(word in READ_ONLY for word in words) or (command == "sweep" and config.sweep.plan)
 
@@ -129,7 +137,7 @@ def _choose(config: Config, command: str, words: list[str]) -> Path:
     code = read_code(PROJECT, leave_out=_written_folders(config))
     mark = _read_mark(_mark_path(storage, command, words))
     if mark is not None:
-        folder = Path(mark.snapshot)
+        folder = storage / CODE / mark.snapshot
         requeued = int(os.environ.get("SLURM_RESTART_COUNT") or 0) > 0
         anew = "DVC_STAGE" if os.environ.get("DVC_STAGE") else ANEW if ANEW in words and not requeued else ""
         files = _difference(code, folder, anew=bool(anew))
@@ -182,7 +190,7 @@ def _say(text: str) -> None:
 
 def _keep_lineage(folder: Path) -> None:
     """Writes what git knows of the code beside it; another commit may have the same code, and the newest counts."""
-    found = asdict(lineage())
+    found = asdict(lineage(PROJECT))
     if read_json(folder / SENT) != found:
         try:
             write_json(folder / SENT, found)
@@ -214,8 +222,11 @@ def _read_mark(path: Path) -> Mark | None:
     if record is None:
         return None
     try:
-        return Mark(**{**record, "command": tuple(record["command"])})
-    except (TypeError, KeyError):
+        mark = Mark(**{**record, "command": tuple(record["command"])})
+        if not re.fullmatch("[0-9a-f]{64}", mark.snapshot):
+            raise ValueError(mark.snapshot)
+        return mark
+    except (TypeError, KeyError, ValueError):
         raise InputError(
             "E_SNAPSHOT",
             "not a mark of what began",

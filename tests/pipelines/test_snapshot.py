@@ -198,7 +198,9 @@ def test_a_worker_knows_its_snapshot_and_refuses_another_and_a_changed_one(
     )
 
     def worker(expected: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", ask, folder, expected], capture_output=True, text=True, cwd=project)
+        return subprocess.run(
+            [sys.executable, "-c", ask, folder, expected], capture_output=True, text=True, cwd=project
+        )
 
     assert worker(folder.name).stdout.strip() == folder.name
     assert "a worker has other code" in worker("b" * 64).stderr
