@@ -355,14 +355,15 @@ def starts(home: Path, storage: str = "checkpoints") -> dict[str, list[Event]]:
 
 def wait_for(home: Path, process: "subprocess.Popen[str]", kind: str) -> None:
     """Returns when any experiment has an event of the kind."""
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + 600
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
         for path in home.glob("checkpoints/*/events.jsonl"):
             if any(event["event"] == kind for event in read_events(path)):
                 return
         time.sleep(0.05)
-    raise AssertionError(f"no {kind} in time")
+    os.killpg(process.pid, signal.SIGKILL)
+    raise AssertionError(f"no {kind} in time: {process.communicate()[0]}")
 
 
 @pytest.mark.slow
