@@ -5,6 +5,7 @@ runs through Ray Train. Both call the same function with the same loop inside. N
 go on after a kill: the experiment's folder is.
 """
 
+import contextlib
 import json
 import logging
 import os
@@ -37,7 +38,7 @@ from ray.train.torch import TorchTrainer
 from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from pipelines.command import PROJECT
+from pipelines.command import PROJECT, SNAPSHOT
 from pipelines.ray_folder import ray_folder
 from setr.data.atomic import make_folder
 from setr.errors import EnvironmentFailure
@@ -78,7 +79,7 @@ def connect(*, log_folder: Path) -> dict[str, float]:
             remedy="start the cluster with a token and export RAY_AUTH_MODE=token",
         )
     _require_answer(address)
-    runtime: dict[str, Any] = {"env_vars": worker_environment()}
+    runtime: dict[str, Any] = {"env_vars": worker_environment(), "worker_process_setup_hook": _import_from(PROJECT)}
     options: dict[str, Any] = {}
     if not address:
         options["include_dashboard"] = False
@@ -91,14 +92,16 @@ def connect(*, log_folder: Path) -> dict[str, float]:
         # A submitted job has brought its code; here every node gets this driver's, whatever its image holds.
         runtime["py_modules"] = [str(PROJECT / "setr"), str(PROJECT / "pipelines")]
     try:
-        ray.init(
-            address=address or "local",  # without it Ray would join whatever head runs on this machine
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            runtime_env=runtime,
-            ignore_reinit_error=True,
-            **options,
-        )
+        # Ray puts the driver's working folder before all else on its workers' path: it may be another copy's.
+        with contextlib.chdir(PROJECT):
+            ray.init(
+                address=address or "local",  # without it Ray would join whatever head runs on this machine
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                runtime_env=runtime,
+                ignore_reinit_error=True,
+                **options,
+            )
     except Exception as error:  # Ray raises several unrelated kinds here
         remedy = "unset RAY_ADDRESS to run on this machine, or start the cluster"
         if os.environ.get("RAY_AUTH_MODE") != "token":
@@ -110,6 +113,27 @@ def connect(*, log_folder: Path) -> dict[str, float]:
     make_folder(log_folder)
     resources = ray.cluster_resources()
     return {"CPU": resources.get("CPU", 0.0), "GPU": resources.get("GPU", 0.0)}
+
+
+def _import_from(project: Path) -> Callable[[], None]:
+    """Returns what a worker does before anything else: it takes the project's packages from this folder.
+
+    Once a package is imported its modules come from beside it, whatever is put on the path later. It has no effect on a
+    node that does not see the folder.
+    """
+    folder, manifest = str(project), str(project / SNAPSHOT)
+
+    def hook() -> None:  # travels as it is: it must not import what it is about
+        import importlib
+        import pathlib
+        import sys
+
+        if pathlib.Path(manifest).is_file():
+            sys.path.insert(0, folder)
+            for name in ("setr", "pipelines"):
+                importlib.import_module(name)
+
+    return hook
 
 
 def _require_answer(address: str) -> None:

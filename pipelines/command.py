@@ -18,6 +18,7 @@ from setr.errors import EnvironmentFailure, InputError, SetrError
 from setr.redaction import redacted
 
 PROJECT = Path(__file__).resolve().parent.parent
+SNAPSHOT = ".snapshot.json"  # in the project's folder: it is a snapshot of code (pipelines.snapshot)
 
 # Nothing phones home, and no library decides on a login by itself (each engine's own switch).
 QUIET_ENVIRONMENT = {
@@ -32,9 +33,17 @@ def home() -> Path:
     """Returns the folder that relative paths are below: $SETR_HOME, else the project's folder.
 
     In a submitted Ray job the project is a throw-away copy, so there the default is ~/setr-tables on the head node.
+    Raises InputError in a snapshot of the code: nothing is written into one.
     """
     if os.environ.get("SETR_HOME"):
         return Path(os.environ["SETR_HOME"]).expanduser().resolve()
+    if (PROJECT / SNAPSHOT).is_file():
+        raise InputError(
+            "E_CONFIG",
+            "a snapshot of the code has no data and results of its own",
+            where=PROJECT,
+            remedy="set SETR_HOME to the folder that has them",
+        )
     if "runtime_resources" in PROJECT.parts:
         return Path.home() / "setr-tables"
     return PROJECT

@@ -17,6 +17,8 @@ import torch
 
 from pipelines.agreement import require_own_code, require_same_data
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
+from pipelines.lineage import SNAPSHOT_TAG
+from pipelines.snapshot import require_code
 from setr.data.atomic import new_file, read_json, write_file, write_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
@@ -111,6 +113,7 @@ def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
 
 
 def _run(job: dict[str, Any], context: Context, stop: StopRequest | None, lease: Lease | None) -> dict[str, Any]:
+    require_code(job["tags"].get(SNAPSHOT_TAG, ""))  # where every worker starts, whoever has started it
     folder = Path(job["folder"])
     experiment = require_own_code(job)
     shards = prepare_process(job, context)

@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+
 from pipelines.command import PROJECT, check_writable, exit_status, home, print_config, read_settings, resolve
 from setr.config import Config
 from setr.data.atomic import write_text

@@ -13,16 +13,18 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from pipelines.command import PROJECT
+from pipelines.command import PROJECT, SNAPSHOT
 from setr.data.atomic import write_json, write_text
 from setr.redaction import redact, without_known
 
 COMMIT_VARIABLE = "SETR_GIT_COMMIT"  # set by who builds an image, or submits without pipelines/submit.py
 SENT = ".lineage.json"  # in the project's folder: written before an upload, ignored by git
+SNAPSHOT_TAG = "setr.snapshot"  # hash of the snapshot of code that a run's processes have in common
 DIFF_ARTIFACT = "code.diff"  # of a sweep's or a training's run
 CODE = ("*.py", "*.yaml", "*.yml")  # files that git does not know yet and that belong to the diff
 DIFFS = "diffs"  # in the storage path: <SHA-256>.diff
@@ -59,7 +61,7 @@ def lineage(project: Path = PROJECT) -> Lineage:
     Asked for once in a process: what is loaded later is the code that the process started with. A repository that git
     does not read is named on stderr: every run of such a checkout would lose its commit and nobody would know.
     """
-    commit = _git(project, "rev-parse", "HEAD")
+    commit = None if (project / SNAPSHOT).is_file() else _git(project, "rev-parse", "HEAD")
     # A copy may lie in somebody else's repository: then that one's commit says nothing about it.
     if commit is not None and _git(project, "ls-files", "--error-unmatch", "pyproject.toml") is not None:
         diff = _diff(project)
@@ -112,8 +114,21 @@ def engine_versions() -> dict[str, str]:
 
 
 def origin() -> dict[str, str]:
-    """Returns the tags that say what a run was made with: the code's lineage and the versions."""
-    return {**lineage().tags, **environment()}
+    """Returns the tags that say what a run was made with: the code's lineage and snapshot, and the versions."""
+    snapshot = {SNAPSHOT_TAG: PROJECT.name} if (PROJECT / SNAPSHOT).is_file() else {}
+    return {**lineage().tags, **snapshot, **environment()}
+
+
+def project_version(project: Path = PROJECT) -> str:
+    """Returns the version that the code gives itself; the installed one, if any, may be another copy's."""
+    try:
+        return str(tomllib.loads((project / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    try:
+        return version("setr-tables")
+    except PackageNotFoundError:
+        return UNKNOWN
 
 
 def _diff(project: Path) -> str:

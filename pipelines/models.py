@@ -1,7 +1,12 @@
 """Prints every model of the tables with its size, cost, weights and layers: `python pipelines/models.py`."""
 
 import argparse
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from rich.console import Console
 from rich.table import Table

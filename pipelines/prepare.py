@@ -11,6 +11,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+
 import cv2
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

@@ -9,6 +9,8 @@ from torch import nn
 from pipelines.agreement import require_own_code, require_same_data
 from pipelines.experiment import new_model, prepare_process, settings_of
 from pipelines.ledger import SCORES
+from pipelines.lineage import SNAPSHOT_TAG
+from pipelines.snapshot import require_code
 from setr.data.atomic import read_json
 from setr.data.shards import Shards
 from setr.errors import SetrError
@@ -40,6 +42,7 @@ def prove_experiment(job: dict[str, Any], context: Context) -> dict[str, Any]:
 
 def _replayed(job: dict[str, Any], context: Context) -> tuple[Verdict, str]:
     """Returns the verdict, and the hash of the code that trained."""
+    require_code(job["tags"].get(SNAPSHOT_TAG, ""))
     experiment, folder = require_own_code(job, replay=True), Path(job["folder"])
     shards = prepare_process(job, context)
     require_same_data(job, experiment, shards)

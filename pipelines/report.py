@@ -8,9 +8,13 @@ import argparse
 import dataclasses
 import re
 import shutil
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from pipelines.command import PROJECT, home, resolve, run_command
 from pipelines.ledger import EXPERIMENT

@@ -2,6 +2,11 @@
 
 import argparse
 import os
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from pipelines.command import resolve, run_command
 from setr.config import Config

@@ -7,6 +7,7 @@ same command goes on after a kill. What a search stops early is marked `stopped`
 import argparse
 import dataclasses
 import json
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,6 +15,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+    from pipelines.start import enter
+
+    enter("search")
 
 from rich.console import Console
 from rich.table import Table
@@ -30,6 +37,7 @@ from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.recording import Recorder, finish_parent
 from pipelines.session import joined_cluster, parent_run
 from pipelines.space import Domain, command_of, decoded, planned_of, read_space
+from pipelines.start import add_anew, marked
 from pipelines.sweep import make_missing_inputs
 from pipelines.tracking import open_tracker
 from setr.config import Config
@@ -271,4 +279,10 @@ def _short(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    run_command("Search a space of one's own for the best experiment.", "search", work, sections=SECTIONS)
+    run_command(
+        "Search a space of one's own for the best experiment.",
+        "search",
+        marked("search", work),
+        sections=SECTIONS,
+        add_arguments=add_anew,
+    )

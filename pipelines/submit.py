@@ -11,6 +11,9 @@ import shutil
 import sys
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+
 from pipelines.address import brings_token
 from pipelines.command import PROJECT, QUIET_ENVIRONMENT, exit_status
 from pipelines.lineage import UNKNOWN, write_lineage

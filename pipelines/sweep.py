@@ -17,6 +17,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+    from pipelines.start import enter
+
+    enter("sweep")
+
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.jobs import Planned, plan_sweep
@@ -27,6 +33,7 @@ from pipelines.preflight import storage_bytes
 from pipelines.progress import Board, Row, SweepProgress, clock
 from pipelines.replays import replay_changed
 from pipelines.results_folder import write_results
+from pipelines.start import add_anew, marked
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
@@ -217,6 +224,7 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="and replay the plan on a cluster: --simulate nodes=64 gpus=8 mtbf_hours=500",
     )
+    add_anew(parser)
 
 
 def words_of_simulation(words: Sequence[str]) -> list[str]:
@@ -232,7 +240,7 @@ if __name__ == "__main__":
     run_command(
         "Train and score every cell of the tables that has no result yet.",
         "sweep",
-        work,
+        marked("sweep", work),
         sections=SECTIONS,
         add_arguments=_arguments,
         unused=UNUSED,

@@ -6,10 +6,14 @@ new: no second run, no second step.
 
 import argparse
 import hashlib
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from pipelines.command import resolve, run_command
 from pipelines.jobs import Planned

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, cast
 
@@ -37,6 +36,7 @@ from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
 from pipelines.database import check_file
+from pipelines.lineage import project_version
 from pipelines.mlflow_answers import Asked, checked_id
 from pipelines.moved_database import follow_move
 from setr.config import TrackingConfig
@@ -313,7 +313,7 @@ class Tracker:
                 data_path=str(data),
                 signature=signature,
                 input_example=example,
-                pip_requirements=[f"setr-tables=={version('setr-tables')}"],
+                pip_requirements=[f"setr-tables=={project_version()}"],
             )
             with _patience():
                 self.client.log_artifacts(run_id, str(path), place)

@@ -12,13 +12,21 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+    from pipelines.start import enter
+
+    enter("train")
 
 from pipelines.command import check_writable, resolve, run_command
 from pipelines.experiment import let_first_rank_speak, run_experiment
 from pipelines.jobs import Planned, plan_training
 from pipelines.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from pipelines.progress import Board, Row, SweepProgress
+from pipelines.start import add_anew, marked
 from setr.config import Config
 from setr.reporting.layouts import number
 from setr.reporting.record_files import read_scores_file
@@ -154,8 +162,15 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-replay", action="store_true", help="train again what other code has trained, instead of replaying it"
     )
+    add_anew(parser)
 
 
 if __name__ == "__main__":
     let_first_rank_speak()
-    run_command("Train and score one experiment.", "training", work, sections=SECTIONS, add_arguments=_arguments)
+    run_command(
+        "Train and score one experiment.",
+        "training",
+        marked("train", work),
+        sections=SECTIONS,
+        add_arguments=_arguments,
+    )

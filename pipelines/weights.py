@@ -5,10 +5,14 @@ With `sweep.scale=paper` it fetches the published weights instead.
 
 import argparse
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 import numpy as np
 import torch
