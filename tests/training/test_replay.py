@@ -107,7 +107,9 @@ def test_a_resumed_training_is_replayed(tmp_path):
 
 
 # Real lines of real modules: (module, function or class with the line, what stands there, what stands there then,
-# what is said first). The edit is made in the syntax tree's source and the module's own definition is replaced.
+# what is said first).
+LESS_MOMENTUM = """self.set_rates(batch.step)
+    self.optimizer.param_groups[0]["momentum"] -= 0.1 * (batch.step > 8)"""
 MUTATIONS = {
     "order": ("setr.data.loader", "sample_order", "places % size",
               "(places + 1) % size", "sample order at step 1"),
@@ -143,8 +145,7 @@ MUTATIONS = {
     "gradient, late": ("setr.training.step", "train_step", "recipe.auxiliary_weight * losses[1:].sum()",
                        "(recipe.auxiliary_weight + 1e-3 * (batch.step > 8)) * losses[1:].sum()",
                        "gradient norm at step 10: "),
-    "update, late": ("setr.training.computation", "Computation.step", "    self.set_rates(batch.step)",
-                     "    self.optimizer.param_groups[0]['momentum'] -= (batch.step > 8) / 9",
+    "update, late": ("setr.training.computation", "Computation.step", "self.set_rates(batch.step)", LESS_MOMENTUM,
                      "parameters after step 10: "),
 }  # fmt: skip
 
