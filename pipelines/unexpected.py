@@ -11,10 +11,15 @@ from pathlib import Path
 
 from setr.errors import EnvironmentFailure, InputError, SetrError
 
-EXIT_STATUS = 5  # a fault of the program
 PIPE_STATUS = 141  # as a shell has it for a program whose reader went away
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+class Unforeseen(SetrError):
+    """A fault of the program (exit status 5)."""
+
+    exit_status = 5
 
 
 def tell(error: BaseException, folder: Path) -> int:
@@ -22,9 +27,9 @@ def tell(error: BaseException, folder: Path) -> int:
 
     Where nothing can be written there, it goes to the system's folder for temporary files.
     """
-    kept = _keep(error, folder)
-    print(f"error: {_line(error, kept)}", file=sys.stderr, flush=True)
-    return _line(error, kept).exit_status if isinstance(error, OSError) else EXIT_STATUS
+    told = _line(error, _keep(error, folder))
+    print(f"error: {told}", file=sys.stderr, flush=True)
+    return told.exit_status
 
 
 def reader_is_gone() -> bool:
@@ -54,7 +59,7 @@ def _line(error: BaseException, kept: str) -> SetrError:
             "E_STORAGE", "cannot read or write", where=error.filename or "", found=found, remedy=where
         )
     text = _PASSWORD.sub("***@", f"{type(error).__name__}: {error}")
-    return SetrError(
+    return Unforeseen(
         "E_UNEXPECTED", text, where=_place(error), remedy=f"{where}; run again, or report it with that file"
     )
 
