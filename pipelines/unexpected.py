@@ -3,11 +3,13 @@
 import errno
 import os
 import re
+import select
 import sys
 import tempfile
 import traceback
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from setr.errors import EnvironmentFailure, InputError, SetrError
 
@@ -41,12 +43,30 @@ def reader_is_gone() -> bool:
         return False
     try:
         sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise
-        return True
-    return False
+        gone = _is_hung_up(sys.stdout)
+    except BrokenPipeError:
+        gone = True
+    except OSError:
+        _discard(sys.stdout)
+        raise
+    if gone:
+        _discard(sys.stdout)
+    return gone
+
+
+def _is_hung_up(stream: TextIO) -> bool:
+    """Returns whether a pipe has no reader: a write that failed has left nothing behind that would fail again."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # one that is no file: a test's, a notebook's
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _line(error: BaseException, kept: str) -> SetrError:
