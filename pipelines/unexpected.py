@@ -3,18 +3,25 @@
 import errno
 import os
 import re
+import select
 import sys
 import tempfile
 import traceback
 from datetime import datetime
 from pathlib import Path
+from typing import TextIO
 
 from setr.errors import EnvironmentFailure, InputError, SetrError
 
-EXIT_STATUS = 5  # a fault of the program
 PIPE_STATUS = 141  # as a shell has it for a program whose reader went away
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
 _PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+class Unforeseen(SetrError):
+    """A fault of the program (exit status 5)."""
+
+    exit_status = 5
 
 
 def tell(error: BaseException, folder: Path) -> int:
@@ -22,9 +29,9 @@ def tell(error: BaseException, folder: Path) -> int:
 
     Where nothing can be written there, it goes to the system's folder for temporary files.
     """
-    kept = _keep(error, folder)
-    print(f"error: {_line(error, kept)}", file=sys.stderr, flush=True)
-    return _line(error, kept).exit_status if isinstance(error, OSError) else EXIT_STATUS
+    told = _line(error, _keep(error, folder))
+    print(f"error: {told}", file=sys.stderr, flush=True)
+    return told.exit_status
 
 
 def reader_is_gone() -> bool:
@@ -36,12 +43,30 @@ def reader_is_gone() -> bool:
         return False
     try:
         sys.stdout.flush()
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if not isinstance(error, BrokenPipeError):
-            raise
-        return True
-    return False
+        gone = _is_hung_up(sys.stdout)
+    except BrokenPipeError:
+        gone = True
+    except OSError:
+        _discard(sys.stdout)
+        raise
+    if gone:
+        _discard(sys.stdout)
+    return gone
+
+
+def _is_hung_up(stream: TextIO) -> bool:
+    """Returns whether a pipe has no reader: a write that failed has left nothing behind that would fail again."""
+    try:
+        descriptor = stream.fileno()
+    except OSError:  # one that is no file: a test's, a notebook's
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _line(error: BaseException, kept: str) -> SetrError:
@@ -54,7 +79,7 @@ def _line(error: BaseException, kept: str) -> SetrError:
             "E_STORAGE", "cannot read or write", where=error.filename or "", found=found, remedy=where
         )
     text = _PASSWORD.sub("***@", f"{type(error).__name__}: {error}")
-    return SetrError(
+    return Unforeseen(
         "E_UNEXPECTED", text, where=_place(error), remedy=f"{where}; run again, or report it with that file"
     )
 
