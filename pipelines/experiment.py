@@ -58,7 +58,9 @@ def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | No
         return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
 
     def report(event: dict[str, Any]) -> None:
-        if context.rank:
+        if event["event"] == "hang":
+            event |= {"rank": context.rank}  # whichever notices: the first may be the one that hangs
+        elif context.rank:
             return
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
