@@ -1,5 +1,6 @@
 """Results: what is known about one experiment, as plain records that need no tracking server to be read."""
 
+import contextlib
 import hashlib
 import json
 import math
@@ -8,6 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from setr.data.atomic import make_folder, storage_failure
 from setr.errors import InputError
 from setr.paper.experiment import Experiment, canonical_json
 from setr.training.events import curves as curves_of
@@ -190,13 +192,21 @@ def hash_of(experiment: Mapping[str, Any]) -> str:
 
 
 def save_results(path: Path, results: Iterable[Result]) -> None:
-    """Writes results as one JSON file, so that a report can be made without the tracking server."""
+    """Writes results as one JSON file, so that a report can be made without the tracking server.
+
+    Raises EnvironmentFailure (E_STORAGE), and leaves what was there, where the disk refuses.
+    """
     records = [asdict(result) for result in results]
     text = json.dumps(records, sort_keys=True, indent=1, default=str)
     temporary = path.with_name(path.name + ".tmp")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    make_folder(path.parent)
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise storage_failure(path, error) from None
 
 
 def load_results(path: Path) -> list[Result]:
