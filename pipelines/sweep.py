@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.command import check_writable, resolve, run_command, write_json
-from pipelines.driver import quiet, stop_on_signal
+from pipelines.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
 from pipelines.jobs import Planned, plan_earlier, plan_sweep
 from pipelines.ledger import EVENTS, state_of
 from pipelines.lineage import keep_diff, lineage, origin
@@ -27,6 +27,7 @@ from pipelines.plan import Plan, print_plan, print_simulation
 from pipelines.preflight import storage_bytes
 from pipelines.progress import Board, Row, SweepProgress, clock
 from setr.config import Config, DataConfig, SimulateConfig, to_dict
+from setr.data.atomic import make_folder
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import InputError
@@ -64,7 +65,10 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     check_writable(resolve(config.storage.results))
     status = 0
     if missing:
-        with exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS):
+        with (
+            again_after_a_loss(config.sweep.max_failures),
+            exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS),
+        ):
             status = train_missing(config, plan, missing, storage)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
@@ -102,40 +106,42 @@ def make_missing_inputs(config: Config) -> None:
 
 def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path) -> int:
     """Runs the missing experiments with one live display; returns 0, or 143 / 130 after a signal."""
+    from pipelines.driver_folder import clear_dead, driver_folder
     from pipelines.placement import run_all, slots_of
     from pipelines.recording import Recorder, finish_parent
-    from pipelines.session import clear_ray_folders, joined_cluster
+    from pipelines.session import joined_cluster
     from pipelines.tracking import open_tracker
+    from pipelines.watch import Watch
 
     tracker = open_tracker(config.tracking, resolve("."))
     log = resolve(config.storage.logs) / f"sweep-{datetime.now():%Y%m%d-%H%M%S}.log"
-    stop_file = storage / "stop"
-    stop_file.unlink(missing_ok=True)
-    clear_ray_folders(storage)
+    clear_dead(storage, tracker)
     keep_diff(storage, lineage())
     board = Board({entry.identity: row_of(plan, entry) for entry in missing})
     begun = time.time()
     with (
+        driver_folder(storage) as mine,
         quiet(log) as screen,
-        joined_cluster(config, tracker, log.parent, storage) as resources,
-        stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
+        joined_cluster(config, tracker, log.parent, storage, mine) as resources,
+        stop_on_signal(mine.stop) as received,  # after Ray, which brings a handler of its own
         sweep_run(config, tracker, plan.planned, missing) as parent,
         SweepProgress(board, screen) as progress,
     ):
+        mine.note(parent=parent, experiments=[entry.identity for entry in plan.planned])
         board.slots = slots_of(config, resources)
+        silence = config.training.watchdog.setup
+        watch = Watch(board, lambda: missing, mine.stop, all_known=True, silence_seconds=silence)
         recorder = Recorder(
             missing, tracker, parent, origin(), progress.update, register=config.tracking.register_models
         )
         with tracker.system_metrics(parent), recorder:
-            run_all(config, missing, stop_file, storage, resources)
+            watch.run(lambda: run_all(config, missing, mine.stop, mine.path, resources))
         # What a worker of a killed driver had finished before its turn came was not begun again.
         waiting = [entry for entry in missing if board.rows[entry.identity].status == "waiting"]
         over = [entry.identity for entry in waiting if entry.state_now()[0] == "done"]
         progress.update([(identity, {"event": "finished"}) for identity in over])
         failed = board.count("failed")
         problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
-    if not failed and not received:
-        clear_ray_folders(storage)
     print(board.summary() + f" in {clock(time.time() - begun)}")
     print_overhead(missing, begun)
     if problem:
@@ -185,7 +191,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> i
 
     done = {entry.identity: entry for entry in planned if state_of(entry.folder)[0] == "done"}
     runs = folder / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    make_folder(runs)
     asked_before = earlier_cells(runs)
     if asked_before.keys() - {entry.identity for entry in planned}:
         done |= {entry.identity: entry for entry in plan_earlier(config, planned) if entry.identity in asked_before}
@@ -279,10 +285,11 @@ def words_of_simulation(words: Sequence[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.argv[1:] = words_of_simulation(sys.argv[1:])
-    run_command(
-        "Train and score every cell of the tables that has no result yet.",
-        "sweep",
-        work,
-        sections=SECTIONS,
-        add_arguments=_arguments,
-    )
+    with leaving_ray():
+        run_command(
+            "Train and score every cell of the tables that has no result yet.",
+            "sweep",
+            work,
+            sections=SECTIONS,
+            add_arguments=_arguments,
+        )
