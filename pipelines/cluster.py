@@ -13,6 +13,7 @@ import shlex
 import socket
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,7 @@ from ray.tune.search.basic_variant import BasicVariantGenerator
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipelines.command import PROJECT, SNAPSHOT
+from pipelines.processes import Family
 from pipelines.ray_folder import ray_folder
 from setr.data.atomic import make_folder
 from setr.errors import EnvironmentFailure
@@ -53,6 +55,8 @@ Domain = tuple[str, list[Any]]
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's driver
 ANSWER_SECONDS = 5.0
+LEAVING = "ray leaves"  # the thread's name
+LEAVE_SECONDS = 20.0
 
 
 def connect(*, log_folder: Path) -> dict[str, float]:
@@ -192,13 +196,49 @@ def on_every_node(function: Callable[..., Any], *arguments: Any, seconds: float 
         try:
             answers[address] = ray.get(reference, timeout=max(0.1, deadline - time.monotonic()))
         except Exception as error:  # the node, its worker or the function failed: the caller says which matters
-            answers[address] = _last_line(error)
+            answers[address] = last_line(error)
     return answers
 
 
+def own_daemons() -> dict[str, int]:
+    """Returns {name: process} of the Ray that connect() started; nothing of a cluster that it joined."""
+    node: Any = ray._private.worker._global_node
+    started = {} if node is None else node.all_processes
+    return {name: infos[0].process.pid for name, infos in started.items() if infos}
+
+
+def own_session() -> str:
+    """Returns the folder of the Ray that connect() started, "" of a cluster that it joined."""
+    node: Any = ray._private.worker._global_node
+    return str(node.get_session_dir_path()) if own_daemons() else ""
+
+
+def trouble() -> str:
+    """Returns why this driver cannot go on with its cluster, "" if it can; does not return while the cluster hangs."""
+    node: Any = ray._private.worker._global_node
+    if node is None:
+        return "Ray is not running"
+    try:
+        with socket.socket(socket.AF_UNIX) as raylet:
+            raylet.settimeout(ANSWER_SECONDS)
+            raylet.connect(node.raylet_socket_name)
+    except TimeoutError:
+        return "this machine's raylet does not answer"
+    except OSError:
+        return "this machine's raylet is gone"
+    mine = ray.get_runtime_context().get_node_id()
+    if not any(found["Alive"] for found in ray.nodes() if found["NodeID"] == mine):
+        return "the cluster has given this machine's node up"
+    return ""
+
+
 def disconnect() -> None:
-    """Leaves the cluster; one that connect() started ends."""
-    ray.shutdown()
+    """Leaves the cluster; one that connect() started ends, also where Ray itself does not get there."""
+    family = Family(own_daemons())
+    leaving = threading.Thread(target=ray.shutdown, name=LEAVING, daemon=True)
+    leaving.start()
+    leaving.join(LEAVE_SECONDS)
+    family.kill()
 
 
 class Room:
@@ -247,7 +287,7 @@ def run_side_by_side(
     grid = tuner.fit()
     for result in (grid[index] for index in range(len(grid))):
         if result.error is not None:
-            outcomes.append({"status": "failed", "cause": _last_line(result.error)})
+            outcomes.append({"status": "failed", "cause": last_line(result.error)})
         else:
             metrics = result.metrics or {}
             outcomes.append({key: metrics[key] for key in ("status", "cause", "seconds") if key in metrics})
@@ -338,7 +378,11 @@ def _domain(domain: Domain, method: str) -> Any:
 def run_on_workers(
     work: Work, job: Job, *, workers: int, resources: Mapping[str, float], max_failures: int, storage: Path, name: str
 ) -> dict[str, Any]:
-    """Runs one job on several workers through Ray Train (gloo on CPUs, NCCL on GPUs); returns rank 0's outcome."""
+    """Runs one job on several workers through Ray Train (gloo on CPUs, NCCL on GPUs); returns rank 0's outcome.
+
+    Workers that die are started again by Train up to `max_failures` times; Train's own controller, which nobody starts
+    again if it dies, as often from here.
+    """
 
     def loop(parameters: dict[str, Any]) -> None:
         place = ray.train.get_context()
@@ -355,21 +399,29 @@ def run_on_workers(
         # driver needs is in the experiment's own record.
         ray.train.report({"status": outcome["status"]})
 
-    trainer = TorchTrainer(
-        loop,
-        train_loop_config=job,
-        scaling_config=ScalingConfig(
-            num_workers=workers, use_gpu=resources.get("GPU", 0) > 0, resources_per_worker=dict(resources)
-        ),
-        run_config=RunConfig(
-            name=name, storage_path=str(storage), failure_config=FailureConfig(max_failures=max_failures)
-        ),
-    )
-    try:
-        trainer.fit()
-    except Exception as error:  # WorkerGroupError, ControllerError and what a worker raised
-        return {"status": "failed", "cause": _last_line(error)}
-    return {"status": "finished"}
+    for attempt in range(max_failures + 1):
+        trainer = TorchTrainer(
+            loop,
+            train_loop_config=job,
+            scaling_config=ScalingConfig(
+                num_workers=workers, use_gpu=resources.get("GPU", 0) > 0, resources_per_worker=dict(resources)
+            ),
+            run_config=RunConfig(
+                # A new name: of what the controller before has left Train would make nothing good.
+                name=f"{name}-{attempt}",
+                storage_path=str(storage),
+                failure_config=FailureConfig(max_failures=max_failures),
+            ),
+        )
+        try:
+            trainer.fit()
+        except ray.exceptions.RayActorError as error:  # the controller itself, not what it controls
+            cause = last_line(error)
+        except Exception as error:  # WorkerGroupError, ControllerError and what a worker raised
+            return {"status": "failed", "cause": last_line(error)}
+        else:
+            return {"status": "finished"}
+    return {"status": "failed", "cause": cause}
 
 
 def _single_process_context() -> Context:
@@ -379,7 +431,8 @@ def _single_process_context() -> Context:
     return Context(device=device, versions={"ray": ray.__version__})
 
 
-def _last_line(error: BaseException) -> str:
+def last_line(error: BaseException) -> str:
+    """Returns the last line that an error says."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1][:400] if lines else type(error).__name__
 

@@ -83,7 +83,9 @@ def _run_and_record(
     folder, tell = Path(job["folder"]), context.report
 
     def report(event: dict[str, Any]) -> None:
-        if context.rank:
+        if event["event"] == "hang":
+            event |= {"rank": context.rank}  # whichever notices: the first may be the one that hangs
+        elif context.rank:
             return
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.

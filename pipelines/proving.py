@@ -37,6 +37,13 @@ def prove_experiment(job: dict[str, Any], context: Context) -> dict[str, Any]:
             record(Path(job["folder"]), trained=trained, code=job["code"], verdict=verdict)
     except SetrError as error:
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
+    except Exception as error:  # of code that no longer fits what was trained; a replay is no place to end a sweep
+        cause = f"the code cannot compute what was trained: {type(error).__name__}: {error}".splitlines()[0]
+        if context.is_main:
+            verdict = Verdict(False, False, 0.0, cause, {}, provable=False)
+            trained = str(job["experiment"]["code"])
+            record(Path(job["folder"]), trained=trained, code=job["code"], verdict=verdict)
+        return {"status": "failed", "cause": cause, "exit_status": 1}
     return {"status": "finished", "equal": verdict.equal, "difference": verdict.first_difference}
 
 

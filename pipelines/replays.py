@@ -1,5 +1,6 @@
 """Replays of a whole sweep: finished results under changed code, shown to be the same before anything is trained."""
 
+import math
 import threading
 import time
 from collections import Counter
@@ -11,7 +12,7 @@ from typing import IO, Any
 from pipelines.command import check_writable, resolve
 from pipelines.driver import quiet, stop_on_signal
 from pipelines.jobs import Planned
-from pipelines.progress import clock
+from pipelines.progress import Board, clock
 from setr.config import Config
 from setr.training.equivalences import NAME as EQUIVALENCES
 
@@ -46,31 +47,37 @@ def replay_changed(
 
 def _run(config: Config, changed: Sequence[Planned], storage: Path) -> list[int]:
     """Replays on the cluster, side by side; returns the signals that came."""
+    from pipelines.driver_folder import driver_folder
     from pipelines.placement import run_all
     from pipelines.proving import prove_experiment
     from pipelines.session import cluster_resources
+    from pipelines.watch import Watch
 
     log = resolve(config.storage.logs) / f"replay-{datetime.now():%Y%m%d-%H%M%S}.log"
-    stop_file = storage / "stop-replay"
-    stop_file.unlink(missing_ok=True)
     with (
+        driver_folder(storage) as mine,
         quiet(log) as screen,
-        cluster_resources(config, log.parent, storage) as resources,
-        stop_on_signal(stop_file) as received,
+        cluster_resources(config, log.parent, storage, mine) as resources,
+        stop_on_signal(mine.stop) as received,
     ):
+
+        def replay_all() -> None:
+            run_all(
+                config,
+                changed,
+                mine.stop,
+                mine.path,
+                resources,
+                work=prove_experiment,
+                job_of=lambda entry: replay_job(config, entry, mine.stop),
+            )
+
+        watch = Watch(Board(), list, mine.stop, all_known=False, silence_seconds=math.inf)
         done = threading.Event()
         teller = threading.Thread(target=_tell, args=(changed, screen, done), name="replays", daemon=True)
         teller.start()
         try:
-            run_all(
-                config,
-                changed,
-                stop_file,
-                storage,
-                resources,
-                work=prove_experiment,
-                job_of=lambda entry: replay_job(config, entry, stop_file),
-            )
+            watch.run(replay_all)
         finally:
             done.set()
             teller.join()

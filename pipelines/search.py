@@ -27,7 +27,8 @@ from rich.table import Table
 
 from pipelines import cluster
 from pipelines.command import check_writable, resolve, run_command
-from pipelines.driver import quiet, stop_on_signal
+from pipelines.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
+from pipelines.driver_folder import DriverFolder, clear_dead, driver_folder
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned
 from pipelines.ledger import EVENTS, SCORES, state_of
@@ -40,6 +41,7 @@ from pipelines.space import Domain, command_of, decoded, planned_of, read_space
 from pipelines.start import add_anew, marked
 from pipelines.sweep import make_missing_inputs
 from pipelines.tracking import open_tracker
+from pipelines.watch import Watch
 from setr.config import Config
 from setr.paper.miniature import DATASET
 from setr.training.context import Context
@@ -72,14 +74,15 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     tracker = open_tracker(config.tracking, resolve("."))
     keep_diff(storage, lineage())
     log = resolve(config.storage.logs) / f"search-{datetime.now():%Y%m%d-%H%M%S}.log"
-    stop_file = storage / "stop"
-    stop_file.unlink(missing_ok=True)
+    clear_dead(storage, tracker)
     begun, board = time.time(), Board()
     tags = {"setr.search": config.search.method}
     with (
+        again_after_a_loss(config.sweep.max_failures),
+        driver_folder(storage) as mine,
         quiet(log) as screen,
-        joined_cluster(config, tracker, log.parent, storage) as resources,
-        stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
+        joined_cluster(config, tracker, log.parent, storage, mine) as resources,
+        stop_on_signal(mine.stop) as received,  # after Ray, which brings a handler of its own
         parent_run(
             config,
             tracker,
@@ -89,10 +92,13 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         ) as parent,
         SweepProgress(board, screen) as progress,
     ):
+        mine.note(parent=parent)
         board.slots = slots_of(config, resources)
         with Recorder([], tracker, parent, origin() | tags, progress.update) as recorder:
             session = Session(config, board, recorder)
-            run(session, space, stop_file, storage, resources)
+            entries, silence = session.entries, config.training.watchdog.setup
+            watch = Watch(board, lambda: list(entries.values()), mine.stop, all_known=False, silence_seconds=silence)
+            watch.run(lambda: run(session, space, mine, resources))
             session.mark_stopped(config.search.method)
         trials = session.outcomes()
         tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
@@ -148,11 +154,9 @@ class Session:
         )
 
 
-def run(
-    session: Session, space: Mapping[str, Domain], stop_file: Path, storage: Path, resources: Mapping[str, float]
-) -> None:
+def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resources: Mapping[str, float]) -> None:
     """Runs the trials through Ray Tune."""
-    config, search = session.config, session.config.search
+    config, search, stop_file = session.config, session.config.search, mine.stop
     recipe = planned_of(config, first_values(space)).experiment.recipe
     cluster.run_search(
         lambda drawn, context, report: train_trial(config, stop_file, drawn, context, report),
@@ -164,7 +168,7 @@ def run(
         rungs=(min(recipe.evaluate_every, recipe.iterations), recipe.iterations, search.reduction),
         resources=per_worker(config, resources),
         concurrent=slots_of(config, resources),
-        storage=storage / f"ray-search-{int(time.time())}",
+        storage=mine.path / f"ray-search-{int(time.time())}",
         started=session.started,
         max_failures=config.sweep.max_failures,
     )
@@ -279,10 +283,11 @@ def _short(value: Any) -> str:
 
 
 if __name__ == "__main__":
-    run_command(
-        "Search a space of one's own for the best experiment.",
-        "search",
-        marked("search", work),
-        sections=SECTIONS,
-        add_arguments=add_anew,
-    )
+    with leaving_ray():
+        run_command(
+            "Search a space of one's own for the best experiment.",
+            "search",
+            marked("search", work),
+            sections=SECTIONS,
+            add_arguments=add_anew,
+        )

@@ -3,29 +3,35 @@
 import contextlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from pipelines import cluster
 from pipelines.command import resolve
+from pipelines.driver_folder import DriverFolder, clear_dead
 from pipelines.jobs import Planned
 from pipelines.lineage import DIFF_ARTIFACT, lineage, origin
 from pipelines.placement import growth, per_worker
 from pipelines.preflight import check_database, check_room, check_shared
 from pipelines.recording import finish_parent, send_records
 from pipelines.tracking import IDENTITY_TAG, OFFLINE, Tracker, open_tracker
+from pipelines.watch import RayLost
 from setr.config import Config, to_dict
 from setr.errors import EnvironmentFailure, InputError
 from setr.redaction import first_line, redacted
 
+LAST_LINES = 40  # of each of Ray's logs, kept when Ray is lost
+
 
 @contextlib.contextmanager
-def joined_cluster(config: Config, tracker: Tracker, logs: Path, storage: Path) -> Iterator[dict[str, float]]:
+def joined_cluster(
+    config: Config, tracker: Tracker, logs: Path, storage: Path, mine: DriverFolder
+) -> Iterator[dict[str, float]]:
     """Yields the resources of a cluster that can do the sweep; raises before anything is placed on one that cannot."""
     resources = cluster.connect(log_folder=logs)
     try:
+        mine.note(session=cluster.own_session())
         nodes = cluster.nodes()
         if not growth(config):
             check_room(nodes, per_worker(config, resources), scale=config.sweep.scale)
@@ -33,15 +39,27 @@ def joined_cluster(config: Config, tracker: Tracker, logs: Path, storage: Path) 
         if os.environ.get("RAY_ADDRESS"):
             check_shared(storage, cluster.on_every_node)
         yield resources
+    except RayLost:
+        _print_last_words(cluster.own_session())
+        raise
     finally:
         cluster.disconnect()
 
 
+def _print_last_words(session: str) -> None:
+    """Prints the end of what Ray's processes wrote, into the driver's log: their folder does not last."""
+    for name in ("raylet", "gcs_server"):
+        for log in sorted(Path(session).glob(f"logs/{name}*")) if session else []:
+            print(f"--- {log.name}")
+            print("\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]), flush=True)
+
+
 @contextlib.contextmanager
-def cluster_resources(config: Config, logs: Path, storage: Path) -> Iterator[dict[str, float]]:
+def cluster_resources(config: Config, logs: Path, storage: Path, mine: DriverFolder) -> Iterator[dict[str, float]]:
     """Yields the resources of a cluster for work that is not tracked."""
     resources = cluster.connect(log_folder=logs)
     try:
+        mine.note(session=cluster.own_session())
         if os.environ.get("RAY_ADDRESS"):
             check_shared(storage, cluster.on_every_node)
         yield resources
@@ -77,16 +95,14 @@ def parent_run(
         raise
 
 
-def clear_ray_folders(storage: Path) -> None:
-    """Removes what Ray keeps of trials: nothing here reads it. Nobody else runs a sweep on the storage path."""
-    for folder in [*storage.glob("ray-tune-*"), storage / "ray-train"]:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
-    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one."""
+    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one.
+
+    Ends the runs of drivers that died after their last experiment, too: no other driver may come.
+    """
     try:
         tracker = open_tracker(config.tracking, resolve("."))
+        clear_dead(resolve(config.storage.checkpoints), tracker)
         if tracker.uri != OFFLINE:
             _send_unsent(config, planned, tracker)
     except (EnvironmentFailure, InputError) as error:

@@ -24,7 +24,7 @@ if __name__ == "__main__":
     enter("sweep")
 
 from pipelines.command import check_writable, resolve, run_command
-from pipelines.driver import quiet, stop_on_signal
+from pipelines.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
 from pipelines.jobs import Planned, plan_sweep
 from pipelines.ledger import EVENTS
 from pipelines.lineage import keep_diff, lineage, origin
@@ -38,7 +38,7 @@ from setr.config import Config, DataConfig, SimulateConfig, to_dict
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME
 from setr.paper.miniature import DATASET
-from setr.training.events import read_events
+from setr.training.events import Event, read_events
 from setr.training.lease import Lease, exclusive
 from setr.training.proxies import PROXIES
 
@@ -78,7 +78,10 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     check_writable(resolve(config.storage.results))
     status = 0
     if missing:
-        with exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS) as lease:
+        with (
+            again_after_a_loss(config.sweep.max_failures),
+            exclusive(storage, busy="another sweep works on this ledger", wait_seconds=LEASE_SECONDS) as lease,
+        ):
             status = train_missing(config, plan, missing, storage, lease)
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
@@ -121,32 +124,37 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
     """
     if not lease.has_locks:
         print(lease.note())
+    from pipelines.driver_folder import clear_dead, driver_folder
     from pipelines.placement import run_all, slots_of
     from pipelines.recording import Recorder, finish_parent
-    from pipelines.session import clear_ray_folders, joined_cluster
+    from pipelines.session import joined_cluster
     from pipelines.tracking import open_tracker
+    from pipelines.watch import Watch
 
     tracker = open_tracker(config.tracking, resolve("."))
     log = resolve(config.storage.logs) / f"sweep-{datetime.now():%Y%m%d-%H%M%S}.log"
-    stop_file = storage / "stop"
-    stop_file.unlink(missing_ok=True)
-    clear_ray_folders(storage)
+    clear_dead(storage, tracker)
     keep_diff(storage, lineage())
     board = Board({entry.identity: row_of(plan, entry) for entry in missing})
     begun = time.time()
     with (
+        driver_folder(storage) as mine,
         quiet(log) as screen,
-        joined_cluster(config, tracker, log.parent, storage) as resources,
-        stop_on_signal(stop_file) as received,  # after Ray, which brings a handler of its own
+        joined_cluster(config, tracker, log.parent, storage, mine) as resources,
+        stop_on_signal(mine.stop) as received,  # after Ray, which brings a handler of its own
         sweep_run(config, tracker, plan.planned, missing) as parent,
         SweepProgress(board, screen) as progress,
     ):
+        mine.note(parent=parent, experiments=[entry.identity for entry in plan.planned])
         board.slots = slots_of(config, resources)
+        silence = config.training.watchdog.setup
+        watch = Watch(board, lambda: missing, mine.stop, all_known=True, silence_seconds=silence)
         recorder = Recorder(
             missing, tracker, parent, origin(), progress.update, register=config.tracking.register_models
         )
         with tracker.system_metrics(parent), recorder:
-            untold = run_all(config, missing, stop_file, storage, resources, lease)
+            untold: list[tuple[str, Event]] = []
+            watch.run(lambda: untold.extend(run_all(config, missing, mine.stop, mine.path, resources, lease)))
         lease.check()
         progress.update(untold)
         # What a worker of a killed driver had finished before its turn came was not begun again.
@@ -155,8 +163,6 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
         progress.update([(identity, {"event": "finished"}) for identity in over])
         failed = board.count("failed")
         problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
-    if not failed and not received:
-        clear_ray_folders(storage)
     print(board.summary() + f" in {clock(time.time() - begun)}")
     print_overhead(missing, begun)
     if problem:
@@ -237,11 +243,12 @@ def words_of_simulation(words: Sequence[str]) -> list[str]:
 
 if __name__ == "__main__":
     sys.argv[1:] = words_of_simulation(sys.argv[1:])
-    run_command(
-        "Train and score every cell of the tables that has no result yet.",
-        "sweep",
-        marked("sweep", work),
-        sections=SECTIONS,
-        add_arguments=_arguments,
-        unused=UNUSED,
-    )
+    with leaving_ray():
+        run_command(
+            "Train and score every cell of the tables that has no result yet.",
+            "sweep",
+            marked("sweep", work),
+            sections=SECTIONS,
+            add_arguments=_arguments,
+            unused=UNUSED,
+        )

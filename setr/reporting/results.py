@@ -243,7 +243,10 @@ def hash_of(record: Mapping[str, Any]) -> str:
 
 
 def save_results(path: Path, results: Iterable[Result]) -> None:
-    """Writes results as one JSON file, so that a report can be made without the tracking server."""
+    """Writes results as one JSON file, so that a report can be made without the tracking server.
+
+    Raises EnvironmentFailure (E_STORAGE), and leaves what was there, where the disk refuses.
+    """
     records = [asdict(result) for result in results]
     text = json.dumps(records, sort_keys=True, indent=1, default=str)
     write_text(path, text + "\n")

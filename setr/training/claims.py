@@ -33,6 +33,10 @@ class Claim:
     number: int
     text: str  # "" while it is being written
 
+    def file(self, folder: Path) -> Path:
+        """Returns the owner's file in the folder."""
+        return _path(folder, self.number)
+
     @property
     def is_free(self) -> bool:
         """Returns whether the owner left in order."""

@@ -18,6 +18,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: start me again
+TELL_SECONDS = 5.0  # for the stacks and for whoever is told of a hang
 SETUP, DATA, STEP, CHECKPOINT, EVALUATION = "setup", "data", "step", "checkpoint", "evaluation"
 
 
@@ -141,15 +142,25 @@ def _watch(
 
 def _end_process(folder: Path, rank: int, cause: str, on_hang: Callable[[str], None]) -> None:
     path = folder / f"stacks-rank{rank}-{time.strftime('%Y%m%dT%H%M%S')}.txt"
+    # Aside and with a limit, each: the storage, or whoever is told, may hang for the same reason.
+    duties: tuple[Callable[[], None], ...] = (
+        lambda: _write_stacks(path, cause),
+        lambda: on_hang(f"{cause}; stacks in {path.name}"),
+    )
+    tellers = [threading.Thread(target=duty, daemon=True) for duty in duties]
     try:
-        with path.open("w", encoding="utf-8") as file:
-            file.write(cause + "\n")
-            file.flush()
-            faulthandler.dump_traceback(file, all_threads=True)
-        # Aside and with a limit: whoever is told may hang for the same reason.
-        teller = threading.Thread(target=on_hang, args=(f"{cause}; stacks in {path.name}",), daemon=True)
-        teller.start()
-        teller.join(5.0)
+        for teller in tellers:
+            teller.start()
+        deadline = time.monotonic() + TELL_SECONDS
+        for teller in tellers:
+            teller.join(max(0.0, deadline - time.monotonic()))
     finally:
         # Not sys.exit: the thread that hangs would never let it finish.
         os._exit(EXIT_STATUS)
+
+
+def _write_stacks(path: Path, cause: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(cause + "\n")
+        file.flush()
+        faulthandler.dump_traceback(file, all_threads=True)

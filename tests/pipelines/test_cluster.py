@@ -128,3 +128,49 @@ def test_a_variable_that_the_job_was_submitted_with_holds(monkeypatch):
     monkeypatch.setenv(cluster.JOB_VARIABLE, '{"runtime_env": {"env_vars": {"SETR_HOME": "/shared"}}}')
     assert "SETR_HOME" not in cluster.worker_environment()
     assert cluster.worker_environment()["OMP_NUM_THREADS"] == "1"
+
+
+@pytest.mark.parametrize(("deaths", "status", "attempts"), [(0, "finished", 1), (2, "finished", 3), (9, "failed", 3)])
+def test_trains_controller_is_started_again_as_often_as_a_worker(deaths, status, attempts, monkeypatch, tmp_path):
+    names = []
+
+    class Trainer:
+        def __init__(self, loop, *, run_config, **_):
+            names.append(run_config.name)
+
+        def fit(self):
+            if len(names) <= deaths:
+                raise cluster.ray.exceptions.ActorDiedError()
+
+    monkeypatch.setattr(cluster, "TorchTrainer", Trainer)
+    outcome = train_on_two(tmp_path)
+    assert outcome["status"] == status
+    assert len(set(names)) == len(names) == attempts
+
+
+def test_workers_that_died_as_often_as_they_may_are_not_started_again(monkeypatch, tmp_path):
+    begun = []
+
+    class Trainer:
+        def __init__(self, loop, **_):
+            begun.append(loop)
+
+        def fit(self):
+            raise RuntimeError("a worker failed\nits cause")
+
+    monkeypatch.setattr(cluster, "TorchTrainer", Trainer)
+    assert train_on_two(tmp_path) == {"status": "failed", "cause": "its cause"}
+    assert len(begun) == 1
+
+
+def train_on_two(folder):
+    return cluster.run_on_workers(
+        lambda job, context: {}, {}, workers=2, resources={"CPU": 1.0}, max_failures=2, storage=folder, name="one"
+    )
+
+
+def test_a_driver_that_started_no_ray_has_none_to_end():
+    assert cluster.own_daemons() == {}
+    assert cluster.own_session() == ""
+    assert cluster.trouble() == "Ray is not running"
+    cluster.disconnect()

@@ -1,12 +1,21 @@
 """What stands in the way of a training before its first step."""
 
-import pytest
+import json
+from pathlib import Path
+from typing import Any
 
+import pytest
+from tiny import settings
+
+from pipelines import experiment as module
 from pipelines.experiment import require_batch_statistics
+from pipelines.jobs import Planned
 from setr.errors import InputError
 from setr.models.variants import structure_record, variant_spec
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
+from setr.training.context import Context
+from setr.training.events import read_events
 
 ONE_PATCH, TWO_PATCHES = (8, 8), (8, 16)
 
@@ -30,3 +39,21 @@ def test_one_image_of_one_patch_has_no_statistics(variant: str, batch_size: int,
 )
 def test_two_values_are_enough(batch_size: int, micro_batch: int, workers: int, crop_size: tuple[int, int]) -> None:
     require_batch_statistics(experiment("setr-naive-base", batch_size, crop_size), micro_batch, workers)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_hang_is_in_the_record_whichever_rank_notices(
+    rank: int, home: Path, trained: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hang(job: dict[str, Any], context: Context, stop: Any) -> dict[str, Any]:
+        context.report({"event": "metrics", "step": 3, "loss": 1.0})
+        context.report({"event": "hang", "step": 2, "cause": "no progress"})
+        return {}
+
+    monkeypatch.setattr(module, "_run", hang)
+    job = {**json.loads(json.dumps(trained.job(settings(), tmp_path / "stop"))), "folder": str(tmp_path)}
+    told: list[dict[str, Any]] = []
+    module.run_experiment(job, Context(rank=rank, world_size=2, report=told.append))
+    found = [(event["event"], event.get("rank")) for event in read_events(tmp_path / "events.jsonl")]
+    assert found == ([("metrics", None)] if rank == 0 else []) + [("hang", rank)]
+    assert [event["event"] for event in told] == [kind for kind, _ in found]

@@ -1,11 +1,13 @@
 import dataclasses
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from setr.errors import InputError
+from setr.errors import EnvironmentFailure, InputError
 from setr.paper.cells import find_cell
 from setr.paper.experiment import identity_of
 from setr.reporting.results import (
@@ -143,3 +145,24 @@ def test_thin_keeps_both_ends() -> None:
     points = [(step, float(step)) for step in range(1000)]
     assert (len(thin(points, 100)), thin(points, 100)[0], thin(points, 100)[-1]) == (100, points[0], points[-1])
     assert thin(points[:5], 100) == points[:5]
+
+
+def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(
+    tmp_path: Path, result_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, made = tmp_path / "results.json", [result_of(PUP)]
+    save_results(path, made)
+    before = path.read_bytes()
+    real = Path.write_text
+
+    def full(self: Path, text: str, **more: Any) -> None:
+        real(self, text[:10], **more)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(EnvironmentFailure, match=r"E_STORAGE .*No space left on device"):
+        save_results(path, made)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(EnvironmentFailure, match="E_STORAGE"):
+        save_results(path / "below a file" / "results.json", made)

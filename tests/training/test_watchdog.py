@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -76,3 +79,37 @@ def test_time_in_which_the_process_was_suspended_does_not_count(tmp_path, ended,
     with watched(sections, tmp_path, limits=Limits(setup=1.0), poll_seconds=0.01):
         time.sleep(0.2)
     assert not ended
+
+
+HANGS = """
+import sys, threading, time
+from pathlib import Path
+from setr.training import watchdog
+from setr.training.watchdog import Limits, STEP, Sections, watched
+watchdog.TELL_SECONDS = 0.5
+folder, what = Path(sys.argv[1]), sys.argv[2]
+def told(cause):
+    if what == "whoever is told":
+        time.sleep(600)
+    (folder / "told").write_text(cause)
+time.strftime = lambda form: "now"
+sections = Sections()
+with watched(sections, folder, rank=1, limits=Limits(setup=0.1), on_hang=told, poll_seconds=0.05):
+    time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("what", ["nothing else", "the storage", "whoever is told", "a folder in the way"])
+def test_a_process_that_hangs_ends_though_storage_or_whoever_is_told_hang_too(what, tmp_path):
+    stacks = tmp_path / "stacks-rank1-now.txt"
+    if what == "the storage":
+        os.mkfifo(stacks)  # nobody reads: opening it waits for ever
+    elif what == "a folder in the way":
+        stacks.mkdir()
+    ended = subprocess.run([sys.executable, "-c", HANGS, tmp_path, what], timeout=120)
+    assert ended.returncode == watchdog.EXIT_STATUS
+    if what in ("nothing else", "whoever is told"):
+        assert stacks.read_text().startswith("no progress in setup")
+        assert "most recent call first" in stacks.read_text()
+    if what != "whoever is told":
+        assert (tmp_path / "told").read_text().endswith("stacks in stacks-rank1-now.txt")
