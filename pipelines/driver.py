@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from setr.data.atomic import make_folder
+from setr.data.atomic import give_rights, make_folder
 
 
 @contextlib.contextmanager
@@ -19,6 +19,7 @@ def quiet(log: Path) -> Iterator[IO[str]]:
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     with log.open("w") as file, os.fdopen(os.dup(1), "w", buffering=1) as screen:
+        give_rights(log)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:
