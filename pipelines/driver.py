@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO
 
 from pipelines.command import check_writable
+from setr.data.atomic import give_rights
 from setr.errors import EnvironmentFailure
 from setr.redaction import redact
 
@@ -30,6 +31,7 @@ def quiet(log: Path) -> Iterator[IO[str]]:
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
     with log.open("a") as file, os.fdopen(os.dup(1), "w", buffering=1) as screen:
+        give_rights(log)
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
         try:

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+import torch
+
 from setr.errors import SetrError
 
 FIRST, SECOND, GROUP = 61001, 61002, 61000  # no account needs to have these numbers
@@ -45,6 +47,7 @@ def _work(sender: Connection, user: int, umask: int, work: Callable[..., Any], a
     os.setuid(user)
     os.umask(umask)
     os.chdir("/")
+    torch.set_num_threads(1)  # as in the process of the tests: results are compared to the bit
     try:
         work(*arguments)
     except SetrError as error:

@@ -48,7 +48,9 @@ class Claim:
         return not self.text.startswith(f"host {socket.gethostname()},")
 
     def __str__(self) -> str:
-        """Returns the owner's host and process."""
+        """Returns the owner's host and process, as far as its file still says them."""
+        if self.is_free:
+            return "one that has ended since"
         return _BEAT.sub("", self.text) or "a process that has just started"
 
 

@@ -12,7 +12,6 @@ from users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 from pipelines.command import check_writable
 from pipelines.driver import quiet
 from pipelines.lineage import Lineage, keep_diff
-from pipelines.tracking import _make_database
 from setr.data.atomic import append, make_folder, new_file, write_file, write_json, write_text
 from setr.data.locations import _only_copier
 from setr.reporting.results import save_results
@@ -49,7 +48,6 @@ WRITES: dict[str, Callable[[Path], None]] = {
     "site": lambda folder: swap_in(folder / "report", {"index.html": b"x", "figures/a.svg": b"x"}),
     "log": log,
     "copy": copy_lock,
-    "database": lambda folder: _make_database(folder / "mlflow.db"),
 }
 
 
@@ -80,7 +78,7 @@ def test_what_one_user_left_another_one_replaces(here: Path, name: str, umask: i
         assert mode & 0o070 == wanted, (path, oct(mode))
 
 
-@pytest.mark.parametrize("name", [name for name in WRITES if name not in ("log", "database")])
+@pytest.mark.parametrize("name", [name for name in WRITES if name != "log"])
 def test_who_may_not_write_is_told_in_one_line(here: Path, name: str) -> None:
     folder = shared_folder(here / "storage", 0o2755)
     said = work_as(PROCESSES, SECOND, 0o002, write, name, folder)
