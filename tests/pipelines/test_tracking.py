@@ -165,10 +165,11 @@ def test_a_moved_project_takes_its_runs_files_along(tracker, tmp_path, capsys):
     old.rename(new)
     moved = Tracker(TrackingConfig(), new)
     assert "moved along with the project" in capsys.readouterr().err
-    moved.text_artifact(run, "later.json", "{}")
-    [found] = moved.runs()
-    assert found.artifacts.startswith(str(new))
-    assert moved.fetch_artifact(run, "config.json", found.artifacts) == b"{}"
+    later = moved.start_parent("q", {}, "")  # MLflow remembers, for a process's life, where an earlier run's files are
+    moved.text_artifact(later, "later.json", "{}")
+    places = {found.run_id: found.artifacts for found in moved.runs()}
+    assert all(place.startswith(f"{new}/mlartifacts/") for place in places.values())
+    assert moved.fetch_artifact(run, "config.json", places[run]) == b"{}"
     assert not old.exists()
     Tracker(TrackingConfig(), new)
     assert capsys.readouterr().err == ""
@@ -184,7 +185,8 @@ def test_a_copied_project_leaves_the_original_alone(tracker, tmp_path):
         Tracker(TrackingConfig(), copy)
     shutil.copytree(original / "mlartifacts", copy / "mlartifacts")
     before = sorted(original.rglob("*"))
-    Tracker(TrackingConfig(), copy).text_artifact(run, "later.json", "{}")
+    other = Tracker(TrackingConfig(), copy)
+    other.text_artifact(other.start_parent("q", {}, ""), "later.json", "{}")
     assert sorted(original.rglob("*")) == before
     assert len(list((copy / "mlartifacts").rglob("later.json"))) == 1
     assert tracker.fetch_artifact(run, "config.json", next(tracker.runs()).artifacts) == b"{}"
