@@ -63,7 +63,8 @@ def add_anew(parser: ArgumentParser) -> None:
 def enter(command: str) -> None:
     """Becomes the same command in a snapshot of the code; returns in one, or where nothing is going to be trained.
 
-    Ends the process with an error's line and status if the snapshot cannot be made or is not what it was.
+    Ends the process with an error's line and status if a setting is wrong, or the snapshot cannot be made or is not
+    what it was.
     """
     if status := exit_status(lambda: _enter(command, sys.argv[1:])):
         sys.exit(status)
@@ -105,11 +106,10 @@ def _enter(command: str, words: list[str]) -> int:
     if (PROJECT / SNAPSHOT).is_file():
         verify(PROJECT)
         return 0
+    if any(word in READ_ONLY for word in words):
+        return 0  # and --simulate has words of its own among the settings
     overrides = [word for word in words if "=" in word and not word.startswith("-")]
-    try:
-        config = load_config(PROJECT / SETTINGS, overrides, section=SECTIONS[command])
-    except SetrError:
-        return 0  # the command itself reads them next, and says what is wrong
+    config = load_config(PROJECT / SETTINGS, overrides, section=SECTIONS[command])
     if _trains_nothing(config, command, words):
         return 0
     folder = _choose(config, command, words)

@@ -102,11 +102,21 @@ def other_settings(project: Path) -> None:
     edit(project, "params.yaml", "# another comment\n")
 
 
-@pytest.mark.parametrize("words", [["--plan"], ["--simulate", "nodes=2"], ["--help"], ["plan=true"], ["tables=[x"]])
+@pytest.mark.parametrize("words", [["--plan"], ["--simulate", "nodes=2"], ["--help"], ["plan=true"]])
 def test_what_trains_nothing_stays_where_it_is_and_writes_nothing(started: Started, words: list[str]) -> None:
     started.patch.setattr(start, "PROJECT", started.project)
     started.patch.setattr(sys, "argv", ["pipelines/sweep.py", *words])
     start.enter("sweep")
+    assert not started.became
+    assert not started.home.exists()
+
+
+@pytest.mark.parametrize("command", start.SECTIONS)
+def test_a_wrong_setting_is_told_before_anything_is_kept_or_imported(started: Started, command: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        started("training.nothing=1", command=command)
+    assert caught.value.code == 2
+    assert started.said().err.startswith("error: E_CONFIG | unknown key training.nothing")
     assert not started.became
     assert not started.home.exists()
 
@@ -373,7 +383,7 @@ def test_a_killed_training_goes_on_from_its_snapshot_alone_and_anew_with_the_pre
     project = tmp_path / "project"
     shutil.copytree(pristine, project)
     edit(project)  # uncommitted
-    words = (f"cell={CELL}", "miniature.iterations={40k: 40}", "watchdog.step=60")
+    words = (f"cell={CELL}", "miniature.iterations={40k: 40}")
     training = begin(project, work_home, "train", *words)
     wait_for(work_home, training, "metrics")
     os.killpg(training.pid, signal.SIGKILL)
