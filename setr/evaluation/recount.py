@@ -1,5 +1,6 @@
 """Counts a sample of images again and puts the counts beside those that were stored when the checkpoint was scored."""
 
+import zlib
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -58,7 +59,7 @@ def _stored_areas(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(zip(file["keys"].tolist(), file["areas"].astype(np.int64), strict=True))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
         raise _unusable(path, error) from None
 
 

@@ -416,4 +416,4 @@ def test_two_ranks_replay_what_two_ranks_trained(tmp_path):
     scored = checkpoint.manifest_hash(tmp_path / "step-00000012")
     verdict = replay_tiny(Trained(tmp_path, identity, trace, scored), **options)
     assert "world_size 2 -> 1" in verdict.evidence["differences"]
-    assert (verdict.equal, verdict.exact, verdict.first_difference) == (True, False, "")
+    assert (verdict.first_difference, verdict.equal, verdict.exact) == ("", True, False)
