@@ -4,6 +4,7 @@
     node       one of two nodes, in mid-training
     server     the tracking server stopped for a minute
     overhead   what of a sweep's wall clock is neither training nor evaluation
+    soak       everything of a sweep killed and stopped at random for --minutes, in changing company, on full disks
     history    the plan and the tracking server's answer with 500 finished experiments
 
 Each works in a temporary folder and ends with status 1 if it misses its aim.
@@ -15,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.faults import history, kills, node, overhead, server
+from benchmarks.faults import history, kills, node, overhead, server, soak
 from benchmarks.faults.home import prepare
 
 OVERHEAD_AIM = 0.25
@@ -26,7 +27,7 @@ SLOWER_AIM = 1.01  # the 99th percentile of a step while the server is stopped, 
 def main() -> int:
     """Runs one benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("kills", "node", "server", "overhead", "history"))
+    parser.add_argument("what", choices=("kills", "node", "server", "overhead", "soak", "history"))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--zero-state", action="store_true", help="kills: empty Ray's own files after each")
     parser.add_argument("--within", type=float, default=30.0, help="kills: seconds from a driver's start, at most")
@@ -35,6 +36,9 @@ def main() -> int:
     parser.add_argument("--around", type=float, default=30.0, help="server: seconds before and after")
     parser.add_argument("--rounds", type=int, default=1, help="server: stops")
     parser.add_argument("--runs", type=int, default=500, help="history: finished experiments")
+    parser.add_argument("--minutes", type=float, default=60.0, help="soak: that faults go on for, at most")
+    parser.add_argument("--hang", type=float, default=soak.HANG_SECONDS, help="soak: seconds without an event, at most")
+    parser.add_argument("--no-disks", action="store_true", help="soak: leave the full disks out")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="setr-faults-", ignore_cleanup_errors=True) as folder:
@@ -86,6 +90,18 @@ def _overhead(home: Path, arguments: argparse.Namespace) -> bool:
     print(found)
     print(f"{100 * share:.1f} % of the wall clock is neither training nor evaluation (aim {100 * OVERHEAD_AIM:.0f} %)")
     return share <= OVERHEAD_AIM
+
+
+def _soak(home: Path, arguments: argparse.Namespace) -> bool:
+    found = soak.soak(
+        home,
+        minutes=arguments.minutes,
+        seed=arguments.seed,
+        disks=not arguments.no_disks,
+        hang_seconds=arguments.hang,
+    )
+    print(f"seed {arguments.seed}: {found}")
+    return found.clean
 
 
 def _history(home: Path, arguments: argparse.Namespace) -> bool:

@@ -78,22 +78,22 @@ def kill_drivers(
     return rounds
 
 
-def start_driver(home: Path, words: list[str]) -> BaseProcess:
-    """Returns the process of a sweep that has just been started."""
-    arguments = (command("sweep", *words)[1:], environment(home), home)
+def start_driver(home: Path, words: list[str], *, name: str = "sweep", log: Path | None = None) -> BaseProcess:
+    """Returns the process of a sweep, or another command, that has just been started; `log` has what it says."""
+    arguments = (command(name, *words)[1:], environment(home), home, log or home / "driver.log")
     driver = PROCESSES.Process(target=_drive, args=arguments)
     driver.start()
     return driver
 
 
-def _drive(words: list[str], variables: dict[str, str], home: Path) -> None:
+def _drive(words: list[str], variables: dict[str, str], home: Path, log: Path) -> None:
     os.setsid()
     os.chdir(home)
     os.environ.clear()
     os.environ.update(variables)
-    log = os.open(home / "driver.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(log, 1)
-    os.dup2(log, 2)
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(file, 1)
+    os.dup2(file, 2)
     sys.path.insert(0, str(PROJECT))
     sys.argv = words
     runpy.run_path(words[0], run_name="__main__")
@@ -101,7 +101,7 @@ def _drive(words: list[str], variables: dict[str, str], home: Path) -> None:
 
 def empty_state(storage: Path) -> int:
     """Empties what Ray keeps of its own under the storage path; returns the number of files."""
-    files = [path for folder in storage.glob("ray-*") for path in folder.rglob("*") if path.is_file()]
+    files = [path for folder in storage.glob("drivers/*/ray-*") for path in folder.rglob("*") if path.is_file()]
     for path in files:
         path.write_bytes(b"")
     return len(files)
