@@ -275,7 +275,8 @@ def _as_trained(settings: Settings, machine: dict[str, Any], context: Context) -
     """Returns the settings with what decided the training's numbers, as far as this device can follow."""
     settings = replace(
         settings,
-        micro_batch=machine["forward_images"],
+        # As many images in one batch normalisation as there were, over all ranks.
+        micro_batch=max(1, machine["forward_images"] * machine["world_size"] // context.world_size),
         photometric_on="device" if machine["distort_later"] else "cpu",
     )
     device = torch.device(context.device).type

@@ -60,7 +60,7 @@ def test_audit_sees_what_is_lost_and_what_is_there_twice(home: Path) -> None:
 def test_state_is_emptied_and_nothing_else(tmp_path: Path) -> None:
     state = "drivers/mine/ray-tune-1/trials/state.json"
     for name in (state, "drivers/mine/ray-train/a/b", "drivers/mine/driver.json", "identity/events.jsonl"):
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("text")
     assert empty_state(tmp_path) == 2
     assert (tmp_path / state).read_bytes() == b""
