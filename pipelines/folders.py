@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from pipelines.command import PROJECT, home, resolve
+from pipelines.command import PROJECT, SNAPSHOT, home, resolve
 from setr.config import Config
 from setr.errors import InputError
 
@@ -17,8 +17,10 @@ def check_folders(config: Config) -> None:
     One that holds the other is as bad as the same one: a command clears, counts and lists what lies in its folder.
     """
     written = dict(_written(config))
+    # A snapshot of the code lies in the storage path; what is to be kept apart is where it was taken from.
+    project = home() if (PROJECT / SNAPSHOT).is_file() else PROJECT
     for name, path in written.items():
-        for own in (*(PROJECT / folder for folder in OWN), home() / "mlartifacts", home() / "mlflow.db"):
+        for own in (*(project / folder for folder in OWN), home() / "mlartifacts", home() / "mlflow.db"):
             if path.is_relative_to(own) or own.is_relative_to(path):
                 raise _refused(name, path, f"with the project's own {own}")
     names = list(written)

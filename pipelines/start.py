@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.command import PROJECT, SNAPSHOT, exit_status, home, resolve
+from pipelines.folders import check_folders
 from pipelines.lineage import SENT, lineage
 from pipelines.snapshot import CODE, differing, keep, read_code, verify
 from setr.config import Config, load_config
@@ -112,6 +113,7 @@ def _enter(command: str, words: list[str]) -> int:
     config = load_config(PROJECT / SETTINGS, overrides, section=SECTIONS[command])
     if _trains_nothing(config, command, words):
         return 0
+    check_folders(config)  # before anything is written into one
     folder = _choose(config, command, words)
     script = folder / "pipelines" / f"{command}.py"
     sys.stdout.flush()
