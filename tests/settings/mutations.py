@@ -62,6 +62,7 @@ def file(text: str, chance: random.Random) -> str:
     """Returns the text of a settings file with one to three changes."""
     lines = text.splitlines()
     for _ in range(chance.randint(1, 3)):
+        lines = lines or [""]
         place = chance.randrange(len(lines))
         change = chance.randrange(7)
         if change == 0:
