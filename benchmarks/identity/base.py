@@ -3,7 +3,7 @@
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,12 +40,18 @@ class Base:
     def judge(self, folder: Path) -> dict[str, Any]:
         """Returns what the edited project in a folder makes of the results; nothing in this home changes."""
         home = copy_home(self.home, folder / "judged")
-        return call(experiments.judge, folder / "project", str(home), self.names, seconds=SECONDS)
+        answer = call(experiments.judge, folder / "project", str(home), self.names, seconds=SECONDS)
+        answer.pop("cpu")
+        return answer
 
-    def train(self, folder: Path) -> dict[str, Any]:
-        """Returns the numbers that the edited project comes to when it trains everything."""
+    def train(self, folder: Path, names: Sequence[str]) -> dict[str, Any]:
+        """Returns the numbers that the edited project comes to when it trains, up to the first that is another."""
         home = copy_home(self.home, folder / "trained", results=False)
-        return call(experiments.train, folder / "project", str(home), self.names, seconds=SECONDS)
+        answer = call(
+            experiments.train, folder / "project", str(home), tuple(names), (), str(self.home), seconds=SECONDS
+        )
+        answer.pop("cpu")
+        return answer
 
 
 def prepare(folder: Path, *, clock: bool, names: tuple[str, ...] = tuple(experiments.EXPERIMENTS)) -> Base:

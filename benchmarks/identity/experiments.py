@@ -3,37 +3,41 @@
 Nothing of the project is imported before a function is called (benchmarks.identity.children).
 """
 
+import contextlib
 import hashlib
 import json
 import os
 import sys
 import threading
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-STEPS = 130  # a checkpoint is kept after 104 of them, so that what acts late is seen
+STEPS, KEPT_AFTER = 108, 104  # a checkpoint is kept before the last, so that what acts late is seen
+_KEPT = f"evaluate_every: {STEPS}, checkpoint_every: {KEPT_AFTER}"
 SEED = 0
 COMMON = (
     "sweep.scale=miniature",
     f"miniature.iterations={{40k: {STEPS}, 80k: {STEPS}}}",
     "miniature.crop_size=[32,32]",
     "miniature.batch_size=2",
-    "miniature.checkpoints=5",
-    "miniature.evaluations=1",
     "training.precision=float32",
-    "training.log_every=65",
+    "training.log_every=1",
 )
 EXPERIMENTS = {
-    "mla": ("sweep.cells=[table5/setr-mla/80k-ss, table5/setr-mla/80k-ms]",),
-    "fcn": ("sweep.cells=[table2/fcn/80k]",),
+    "fcn": ("sweep.cells=[table2/fcn/80k]", f"training.recipe={{{_KEPT}}}"),
+    "mla": (
+        "sweep.cells=[table5/setr-mla-deit/80k-ss, table5/setr-mla-deit/80k-ms]",
+        f"training.recipe={{{_KEPT}}}",
+    ),
     "own": (
         "sweep.cells=[table2/setr-pup-random/40k]",
-        "training.recipe={optimizer: adamw, base_lr: 0.001, weight_decay: 0.01, warmup_steps: 10, layer_decay: 0.9, "
-        "ema_decay: 0.9, drop_path: 0.2, class_weights: median_frequency, loss_denominator: valid}",
+        f"training.recipe={{{_KEPT}, optimizer: adamw, base_lr: 0.001, weight_decay: 0.01, warmup_steps: 10, "
+        "layer_decay: 0.9, ema_decay: 0.9, drop_path: 0.2, class_weights: median_frequency, loss_denominator: valid}",
     ),
 }
-PROXIES = ("vit-large-miniature-21k", "resnet101-miniature-1k")
+PROXIES = ("deit-base-miniature-1k", "resnet101-miniature-1k")
 SIZE = {"height": 48, "width": 96}  # pixels of a scene
 IMAGES = {"train_images": 10, "val_images": 3}
 
@@ -88,8 +92,12 @@ def describe(home: str, names: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = ()) -> dict[str, Any]:
-    """Trains and scores experiments in a home and returns their numbers (`numbers`) by experiment."""
+def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = (), like: str = "") -> dict[str, Any]:
+    """Trains and scores experiments in a home and returns their numbers (`numbers`) by experiment.
+
+    With `like`, a home with results of the same names, a training ends at the first step that finds another number
+    than theirs: its `training` is then that step, and it has no scores.
+    """
     os.environ["SETR_HOME"] = home
     from pipelines.experiment import run_experiment
     from setr.training.context import Context
@@ -97,11 +105,39 @@ def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = ()) -> dic
     found: dict[str, Any] = {}
     for name in names:
         config, entry = plan(name, *words)
-        outcome = run_experiment(json.loads(json.dumps(entry.job(config, Path(home, "stop")))), Context())
+        report = _compared_with(like, name) if like else lambda event: None
+        try:
+            outcome = run_experiment(
+                json.loads(json.dumps(entry.job(config, Path(home, "stop")))), Context(report=report)
+            )
+        except _Differs as at:
+            found[name] = {"training": str(at), "scores": ""}
+            continue
         if outcome["status"] != "finished":
             raise RuntimeError(str(outcome.get("cause", outcome)))
         found[name] = numbers(entry.folder)
+        Path(home, f"{name}.txt").write_text(entry.identity)
     return found
+
+
+class _Differs(Exception):
+    """A step found another number than before."""
+
+
+def _compared_with(home: str, name: str) -> Callable[[dict[str, Any]], None]:
+    """Returns what is told of the steps of a training and raises at the first that differs from a finished one's."""
+    from setr.training.trace import read_trace
+
+    folder = Path(home, "checkpoints", Path(home, f"{name}.txt").read_text())
+    steps = read_trace(folder / "trace.bin").steps
+
+    def report(event: dict[str, Any]) -> None:
+        if event["event"] == "metrics":
+            stored = steps[event["step"] - 1]
+            if (event["loss"], event["gradient_norm"]) != (stored["loss"], stored["gradient_norm"]):
+                raise _Differs(f"step {event['step']}")
+
+    return report
 
 
 def numbers(folder: Path) -> dict[str, str]:
@@ -131,27 +167,47 @@ def numbers(folder: Path) -> dict[str, str]:
 
 
 def judge(home: str, names: tuple[str, ...]) -> dict[str, Any]:
-    """Returns what the project makes of finished results in a home: {experiment: [verdict, why]}.
+    """Returns what the project makes of finished results in a home, by experiment: verdict, why, numbers that stand.
 
-    The verdict is `kept`, `kept by replay`, `to be scored` or `to do`.
+    The verdict is `kept`, `kept by replay`, `scored again`, `changed` (nothing was shown) or `to do`.
     """
     os.environ["SETR_HOME"] = home
+    from pipelines.experiment import run_experiment
     from pipelines.proving import prove_experiment
     from setr.training.context import Context
 
     found: dict[str, Any] = {}
     for name in names:
         config, entry = plan(name)
-        replayed = entry.state == "changed"
-        if replayed:
-            outcome = prove_experiment(entry.earlier.job(config, Path(home, "stop")), Context())
-            if outcome["status"] != "finished":
-                raise RuntimeError(str(outcome))
+        verdict = "kept"
+        if entry.state == "changed":
+            verdict = "kept by replay"
+            prove_experiment(entry.earlier.job(config, Path(home, "stop")), Context())
             _, entry = plan(name)
-        kept = "kept by replay" if replayed else "kept"
-        words = {"done": kept, "to score": "to be scored"}
-        found[name] = [words.get(entry.state, entry.state), entry.why]
+        if entry.state == "to score":
+            verdict = "scored again"
+            _set_clock()
+            run_experiment(json.loads(json.dumps(entry.job(config, Path(home, "stop")))), Context(report=_no_step))
+            _, entry = plan(name)
+        done = entry.state == "done"
+        found[name] = {
+            "verdict": verdict if done else entry.state,
+            "why": entry.why,
+            "numbers": numbers(entry.folder) if done else {},
+        }
     return found
+
+
+def _no_step(event: dict[str, Any]) -> None:
+    assert event["event"] != "metrics", "scoring again has trained"
+
+
+def _set_clock() -> None:
+    """Puts the clock, if the project has one, where it stands when a finished training is scored."""
+    with contextlib.suppress(ImportError):
+        from setr.data.step_clock import note_step
+
+        note_step(STEPS - 1)
 
 
 def what_computes(home: str, project: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,50 +10,59 @@ from typing import Any
 from benchmarks.identity.base import Base
 from benchmarks.identity.children import ChildError
 
-KEPT = ("kept", "kept by replay")
-
 
 @dataclass(frozen=True)
 class Outcome:
-    """One edit and what was made of it."""
+    """One edit and what was made of it, by experiment."""
 
     edit: Any
-    verdicts: dict[str, list[str]] = field(default_factory=dict)  # by experiment: verdict and why
-    moved: dict[str, list[str]] = field(default_factory=dict)  # by experiment: which of its numbers truly change
+    before: Mapping[str, Mapping[str, str]]  # numbers of the finished results
+    judged: Mapping[str, Any] = field(default_factory=dict)  # verdict, why, and the numbers that stand
+    trained: Mapping[str, Any] = field(default_factory=dict)  # numbers that the edited project comes to, where asked
     failure: str = ""  # why it says nothing
     subject: str = ""
 
     @property
     def kept(self) -> bool:
-        """Returns whether every result stands."""
-        return bool(self.verdicts) and all(verdict in KEPT for verdict, _ in self.verdicts.values())
+        """Returns whether every result stands, with the same numbers."""
+        return bool(self.judged) and all(self.judged[name]["numbers"] == self.before[name] for name in self.judged)
 
     @property
-    def replayed(self) -> bool:
-        """Returns whether it took a replay."""
-        return any(verdict != "kept" for verdict, _ in self.verdicts.values())
-
-    @property
-    def taken_for_equal(self) -> list[str]:
-        """Returns the experiments whose old numbers would stand although the new ones differ."""
-        wrong = []
-        for name, moved in self.moved.items():
-            verdict = self.verdicts[name][0]
-            if (moved and verdict in KEPT) or ("training" in moved and verdict == "to be scored"):
-                wrong.append(name)
-        return wrong
+    def how(self) -> str:
+        """Returns what it took at most to keep the results: kept, kept by replay, scored again."""
+        words = [verdict["verdict"] for verdict in self.judged.values()]
+        return next((word for word in ("scored again", "kept by replay") if word in words), "kept")
 
     @property
     def counts(self) -> bool:
         """Returns whether it changes a number at all."""
-        return not self.failure and any(self.moved.values())
+        return any(numbers != self.before[name] for name, numbers in self.trained.items())
+
+    @property
+    def taken_for_equal(self) -> list[str]:
+        """Returns the experiments whose standing numbers are not those that the edited project comes to."""
+        stand = {name: verdict["numbers"] for name, verdict in self.judged.items() if verdict["numbers"]}
+        return [name for name, numbers in stand.items() if name in self.trained and numbers != self.trained[name]]
+
+    @property
+    def noticed_by(self) -> str:
+        """Returns what noticed a change first, in a word."""
+        for name, numbers in self.trained.items():
+            verdict = self.judged[name]
+            if numbers != self.before[name] and verdict["verdict"] != "to do":
+                return str(verdict["verdict"])
+            if numbers != self.before[name]:
+                reason = verdict["why"].partition("; ")[2]
+                return f"replay: {_head(reason)}" if reason else "spec"
+        return "nothing"
 
     def line(self) -> str:
-        """Returns the outcome in a line."""
-        by_verdict: dict[str, list[str]] = {}
-        for name, (verdict, why) in self.verdicts.items():
-            by_verdict.setdefault(verdict + (f" ({why})" if why else ""), []).append(name)
-        said = "; ".join(f"{', '.join(names)}: {verdict}" for verdict, names in by_verdict.items())
+        """Returns the outcome in two lines."""
+        groups: dict[str, list[str]] = {}
+        for name, verdict in self.judged.items():
+            why = f" ({verdict['why']})" if verdict["why"] else ""
+            groups.setdefault(verdict["verdict"] + why, []).append(name)
+        said = "; ".join(f"{', '.join(names)}: {verdict}" for verdict, names in groups.items())
         return f"{self.edit.name}\n      {said or self.failure}"
 
 
@@ -61,26 +70,29 @@ def judge_rewording(base: Base, edit: Any) -> Outcome:
     """Returns what is made of an edit that changes nothing."""
     with base.edited(edit.files) as folder:
         try:
-            verdicts = base.judge(folder)
+            return Outcome(edit, base.numbers, base.judge(folder))
         except ChildError as error:
-            return Outcome(edit, failure=str(error))
-    verdicts.pop("cpu")
-    return Outcome(edit, verdicts)
+            return Outcome(edit, base.numbers, failure=str(error))
 
 
 def judge_change(base: Base, edit: Any, subject: str = "") -> Outcome:
-    """Returns what is made of an edit, beside what it truly changes: everything is trained with it."""
+    """Returns what is made of an edit, beside what it truly changes.
+
+    What stands is trained with it, unless no code that it runs through has changed; and one that does not stand, to see
+    whether the edit changes anything.
+    """
     with base.edited(edit.files) as folder:
         try:
-            numbers = base.train(folder)
-            verdicts = base.judge(folder)
+            judged = base.judge(folder)
+            groups: dict[str, list[str]] = {}
+            for name, verdict in judged.items():
+                groups.setdefault(verdict["verdict"], []).append(name)
+            untouched = groups.pop("kept", [])
+            lost = [name for verdict in ("to do", "changed") for name in groups.pop(verdict, [])]
+            names = [*lost[:1], *(name for standing in groups.values() for name in standing)] or untouched
+            return Outcome(edit, base.numbers, judged, base.train(folder, names), subject=subject)
         except ChildError as error:
-            return Outcome(edit, failure=str(error))
-    verdicts.pop("cpu")
-    moved = {
-        name: [kind for kind in before if before[kind] != numbers[name][kind]] for name, before in base.numbers.items()
-    }
-    return Outcome(edit, verdicts, moved, subject=subject)
+            return Outcome(edit, base.numbers, failure=str(error), subject=subject)
 
 
 def first_that_counts(base: Base, subject: str, edits: Sequence[Any]) -> list[Outcome]:
@@ -95,71 +107,56 @@ def first_that_counts(base: Base, subject: str, edits: Sequence[Any]) -> list[Ou
 
 def run_rewordings(base: Base, edits: Sequence[Any], jobs: int) -> bool:
     """Judges the rewordings, prints the table, and returns whether the aims are reached."""
-    begun = time.perf_counter()
+    begun, outcomes = time.perf_counter(), []
     with ThreadPoolExecutor(jobs) as pool:
-        outcomes = list(_told(pool.map(lambda edit: judge_rewording(base, edit), edits)))
-    kept = sum(outcome.kept for outcome in outcomes)
-    at_once = sum(outcome.kept and not outcome.replayed for outcome in outcomes)
-    print(f"\n{'kind':24}{'edits':>7}{'kept':>7}{'without a replay':>19}")
-    for kind in dict.fromkeys(outcome.edit.kind for outcome in outcomes):
-        own = [outcome for outcome in outcomes if outcome.edit.kind == kind]
-        unreplayed = sum(outcome.kept and not outcome.replayed for outcome in own)
-        print(f"{kind:24}{len(own):7}{sum(outcome.kept for outcome in own):7}{unreplayed:19}")
+        for outcome in pool.map(lambda edit: judge_rewording(base, edit), edits):
+            outcomes.append(outcome)
+            print(f"  {outcome.edit.kind}: {'' if outcome.kept else 'LOST: '}{outcome.line()}", flush=True)
+    columns = ("kept", "kept by replay", "scored again")
+    print(f"\n{'kind':24}{'edits':>8}{'kept':>8}{'at once':>10}{'by replay':>12}{'scored again':>15}")
+    groups: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        groups.setdefault(outcome.edit.kind, []).append(outcome)
+    for kind, own in {**groups, "all": outcomes}.items():
+        stand = [outcome for outcome in own if outcome.kept]
+        at_once, replayed, scored = (sum(outcome.how == word for outcome in stand) for word in columns)
+        print(f"{kind:24}{len(own):8}{len(stand):8}{at_once:10}{replayed:12}{scored:15}")
     aim = -(-len(edits) // 2)
     print(
-        f"rewordings: {kept} of {len(edits)} keep every finished result (aim: all), {at_once} of them without a replay "
-        f"(aim: {aim}); {time.perf_counter() - begun:.0f} s"
+        f"rewordings: {len(stand)} of {len(edits)} keep every finished result (aim: all), {at_once} of them without a "
+        f"replay (aim: {aim}); {time.perf_counter() - begun:.0f} s"
     )
-    return kept == len(edits) and at_once >= aim
+    return len(stand) == len(edits) and at_once >= aim
 
 
 def run_changes(base: Base, places: Sequence[tuple[str, Sequence[Any]]], jobs: int) -> bool:
     """Judges the changes, prints the table, and returns whether the aims are reached."""
-    begun = time.perf_counter()
+    begun, outcomes = time.perf_counter(), []
     with ThreadPoolExecutor(jobs) as pool:
-        tried = list(pool.map(lambda place: first_that_counts(base, *place), places))
-    outcomes = [outcome for place in tried for outcome in place]
+        for tried in pool.map(lambda place: first_that_counts(base, *place), places):
+            outcomes += tried
+            for outcome in tried:
+                mark = "TAKEN FOR EQUAL: " if outcome.taken_for_equal else "" if outcome.counts else "passed over: "
+                subject = f"{outcome.subject}: " if outcome.subject else ""
+                print(f"  {outcome.edit.kind}: {mark}{subject}{outcome.line()}", flush=True)
     counted = [outcome for outcome in outcomes if outcome.counts]
     wrong = [outcome for outcome in outcomes if outcome.taken_for_equal]
-    for outcome in counted:
-        mark = "TAKEN FOR EQUAL: " if outcome.taken_for_equal else ""
-        print(f"  {outcome.edit.kind:8} {mark}{outcome.subject + ': ' if outcome.subject else ''}{outcome.line()}")
-    failures = Counter(outcome.failure.partition(":")[0] for outcome in outcomes if outcome.failure)
-    same = [outcome for outcome in outcomes if not outcome.failure and not outcome.counts]
-    print(f"\n{len(outcomes) - len(counted)} candidates passed over: {len(same)} change no number", end="")
-    print(f", {failures.total()} do not run ({', '.join(f'{count} {name}' for name, count in failures.items())})")
-    print(f"  of those that change nothing, {sum(outcome.kept for outcome in same)} keep every result")
-    late = sum(outcome.edit.kind == "late" for outcome in counted)
-    missing = [subject for subject, _ in places if subject and subject not in {one.subject for one in counted}]
-    how = Counter(verdict for outcome in counted for verdict in _noticed(outcome))
-    print("noticed by: " + ", ".join(f"{count} x {name}" for name, count in how.most_common()))
+    broken = [outcome for outcome in outcomes if outcome.failure]
+    same = len(outcomes) - len(counted) - len(broken)
+    print(f"\n{same + len(broken)} candidates passed over: {same} change no number, {len(broken)} do not run")
+    how = Counter(outcome.noticed_by for outcome in counted)
+    print("noticed by: " + ", ".join(f"{name} {count}" for name, count in how.most_common()))
+    wanted = {subject for subject, _ in places if subject}
+    missing = wanted - {outcome.subject for outcome in counted}
     if missing:
-        print(f"no change of: {', '.join(missing)}")
+        print(f"no change of: {', '.join(sorted(missing))}")
+    late = sum(outcome.edit.kind == "late" for outcome in counted)
+    noticed = len(counted) - len(wrong)
     print(
-        f"changes: {len(counted) - len(wrong)} of {len(places)} noticed, {len(wrong)} taken for equal (aim: all, none); "
-        f"{late} act after step 100 (aim: half); {time.perf_counter() - begun:.0f} s"
+        f"changes: {noticed} of {len(places)} noticed, {len(wrong)} taken for equal (aim: all, none); "
+        f"{late} of them act after step 100 (aim: half); {time.perf_counter() - begun:.0f} s"
     )
     return not wrong and not missing and len(counted) == len(places)
-
-
-def _told(outcomes: Any) -> Any:
-    for outcome in outcomes:
-        mark = "" if outcome.kept else "LOST: "
-        print(f"  {outcome.edit.kind}: {mark}{outcome.line()}", flush=True)
-        yield outcome
-
-
-def _noticed(outcome: Outcome) -> list[str]:
-    """Returns what noticed a change, by experiment that it changes, in a word."""
-    names = []
-    for name, moved in outcome.moved.items():
-        verdict, why = outcome.verdicts[name]
-        if not moved:
-            continue
-        reason = why.partition("; ")[2] or why
-        kind = "spec" if verdict == "to do" and not why.startswith("code:") else "replay: " + _head(reason)
-        names.append(verdict if verdict != "to do" else kind)
-    return names[:1]
 
 
 def _head(text: str) -> str:
