@@ -27,7 +27,7 @@ class Base:
     home: Path
     names: tuple[str, ...]  # of the experiments
     numbers: Mapping[str, Mapping[str, str]]  # hashes of their results
-    cpu_seconds: float  # that training and scoring took
+    cpu_seconds: Mapping[str, float]  # that training and scoring took
     computing: Mapping[str, Any]  # definitions and lines that they run through
 
     @contextmanager
@@ -50,8 +50,7 @@ class Base:
         answer = call(
             experiments.train, folder / "project", str(home), tuple(names), (), str(self.home), seconds=SECONDS
         )
-        answer.pop("cpu")
-        return answer
+        return answer["numbers"]
 
 
 def prepare(folder: Path, *, clock: bool, names: tuple[str, ...] = tuple(experiments.EXPERIMENTS)) -> Base:
@@ -65,12 +64,12 @@ def prepare(folder: Path, *, clock: bool, names: tuple[str, ...] = tuple(experim
     home.mkdir()
     begun = time.perf_counter()
     call(experiments.make_inputs, project, str(home), seconds=SECONDS)
-    numbers = call(experiments.train, project, str(home), names, seconds=SECONDS)
-    cpu = numbers.pop("cpu")
+    trained = call(experiments.train, project, str(home), names, seconds=SECONDS)
+    cpu = sum(trained["seconds"].values())
     if clock:
         watched = copy_home(home, folder / "watched", results=False)
         computing = call(experiments.what_computes, project, str(watched), str(project), seconds=SECONDS)
     else:
         computing = {"definitions": call(experiments.definitions, project, str(home), seconds=SECONDS)}
     print(f"{len(names)} experiments trained: {cpu:.0f} s of CPU, {time.perf_counter() - begun:.0f} s with all else")
-    return Base(folder, project, home, names, numbers, cpu, computing)
+    return Base(folder, project, home, names, trained["numbers"], trained["seconds"], computing)

@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -93,7 +94,7 @@ def describe(home: str, names: tuple[str, ...]) -> dict[str, Any]:
 
 
 def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = (), like: str = "") -> dict[str, Any]:
-    """Trains and scores experiments in a home and returns their numbers (`numbers`) by experiment.
+    """Trains and scores experiments in a home; returns their `numbers`, and CPU `seconds`, by experiment.
 
     With `like`, a home with results of the same names, a training ends at the first step that finds another number
     than theirs: its `training` is then that step, and it has no scores.
@@ -103,9 +104,11 @@ def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = (), like: 
     from setr.training.context import Context
 
     found: dict[str, Any] = {}
+    seconds = {}
     for name in names:
         config, entry = plan(name, *words)
         report = _compared_with(like, name) if like else lambda event: None
+        begun = time.process_time()
         try:
             outcome = run_experiment(
                 json.loads(json.dumps(entry.job(config, Path(home, "stop")))), Context(report=report)
@@ -117,7 +120,8 @@ def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = (), like: 
             raise RuntimeError(str(outcome.get("cause", outcome)))
         found[name] = numbers(entry.folder)
         Path(home, f"{name}.txt").write_text(entry.identity)
-    return found
+        seconds[name] = time.process_time() - begun
+    return {"numbers": found, "seconds": seconds}
 
 
 class _Differs(Exception):
@@ -195,6 +199,23 @@ def judge(home: str, names: tuple[str, ...]) -> dict[str, Any]:
             "why": entry.why,
             "numbers": numbers(entry.folder) if done else {},
         }
+    return found
+
+
+def replay_seconds(home: str, names: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the CPU seconds of replaying each experiment, planning and loading of modules left out."""
+    os.environ["SETR_HOME"] = home
+    from pipelines.proving import prove_experiment
+    from setr.training.context import Context
+
+    found = {}
+    for name in names:
+        config, entry = plan(name)
+        job = entry.earlier.job(config, Path(home, "stop"))
+        begun = time.process_time()
+        outcome = prove_experiment(job, Context())
+        found[name] = time.process_time() - begun
+        assert outcome.get("equal"), outcome
     return found
 
 
