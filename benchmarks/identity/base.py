@@ -68,8 +68,8 @@ def prepare(folder: Path, *, clock: bool, names: tuple[str, ...] = tuple(experim
     cpu = sum(trained["seconds"].values())
     if clock:
         watched = copy_home(home, folder / "watched", results=False)
-        computing = call(experiments.what_computes, project, str(watched), str(project), seconds=SECONDS)
+        computing = call(experiments.what_computes, project, str(watched), names, str(project), seconds=SECONDS)
     else:
-        computing = {"definitions": call(experiments.definitions, project, str(home), seconds=SECONDS)}
+        computing = call(experiments.definitions, project, str(home), names, seconds=SECONDS)
     print(f"{len(names)} experiments trained: {cpu:.0f} s of CPU, {time.perf_counter() - begun:.0f} s with all else")
     return Base(folder, project, home, names, trained["numbers"], trained["seconds"], computing)

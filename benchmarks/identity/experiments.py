@@ -231,7 +231,7 @@ def _set_clock() -> None:
         note_step(STEPS - 1)
 
 
-def what_computes(home: str, project: str) -> dict[str, Any]:
+def what_computes(home: str, names: tuple[str, ...], project: str) -> dict[str, Any]:
     """Returns the definitions that the experiments run through, and the lines that were run, both by file.
 
     They are trained for a few steps and scored while every line is watched. `repeated` are the lines of steps.
@@ -257,24 +257,24 @@ def what_computes(home: str, project: str) -> dict[str, Any]:
         import setr.data.step_clock as step_clock  # in the copy alone
 
         clock.append(step_clock._now)
-        train(home, tuple(EXPERIMENTS), ("miniature.iterations={40k: 12, 80k: 12}",))
+        train(home, names, ("miniature.iterations={40k: 4, 80k: 4}",))
     finally:
         sys.settrace(None)
         threading.settrace(None)  # type: ignore[arg-type]
-    return {"run": _sorted(run), "repeated": _sorted(repeated), "definitions": definitions(home)}
+    return {"run": _sorted(run), "repeated": _sorted(repeated), "definitions": definitions(home, names)["definitions"]}
 
 
-def definitions(home: str) -> dict[str, Any]:
+def definitions(home: str, names: tuple[str, ...]) -> dict[str, Any]:
     """Returns the definitions that the experiments run through in training and scoring, by file."""
     os.environ["SETR_HOME"] = home
     from setr.paper.code import SCORING, code_slice
 
     found: dict[str, set[str]] = defaultdict(set)
-    slices = [plan(name)[1].modules for name in EXPERIMENTS]
+    slices = [plan(name)[1].modules for name in names]
     for modules in (*slices, code_slice(SCORING).modules):
-        for file, names in modules.items():
-            found[file].update(names)
-    return _sorted(found)
+        for file, entries in modules.items():
+            found[file].update(entries)
+    return {"definitions": _sorted(found)}
 
 
 def _sorted(values: dict[str, set[Any]]) -> dict[str, list[Any]]:

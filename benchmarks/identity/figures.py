@@ -25,7 +25,7 @@ _BACKWARD = 3  # a training step costs as much as so many forward passes
 
 
 def trace(steps: int = 80_000, kept: int = 3) -> bool:
-    """Prints a trace's size at the paper's length, for the model of most tensors, and its share of a step's CPU time."""
+    """Prints a trace's size at the paper's length, for the model of most tensors, and its share of a step."""
     from setr.models.segmenter import Segmenter
     from setr.models.variants import VARIANTS, variant_spec
     from setr.paper.recipes import Recipe
