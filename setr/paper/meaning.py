@@ -1,7 +1,8 @@
 """What a piece of Python computes, as one canonical text: wording is not in it.
 
-Left out: comments, formatting, docstrings, annotations, what is raised (the condition stays), what is printed, messages
-of assertions, names of local variables, the order of a class's methods, how a name was imported.
+Left out: comments, formatting, docstrings, annotations, what is raised (the condition stays), what the project's own
+errors say where they are made, what is printed, messages of assertions, names of local variables, the order of a
+class's methods, how a name was imported.
 """
 
 import ast
@@ -14,6 +15,8 @@ Resolve = Callable[[str, tuple[str, ...]], str]
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 _COMPREHENSIONS = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _SILENT = ("print", "warn")  # functions that compute nothing
+# Of setr.errors: what they are given is told, not computed.
+_ERRORS = ("InputError", "IntegrityError", "EnvironmentFailure")
 _SKIPPED_FIELDS = ("kind", "type_comment", "ctx", "annotation", "returns", "type_params", "type_ignores")
 
 
@@ -77,6 +80,7 @@ class _Text:
 
     def body(self, statements: list[ast.stmt], scopes: tuple[Mapping[str, str], ...]) -> str:
         kept = [node for node in statements if not is_wording(node) and not isinstance(node, _IMPORTS)]
+        kept = [node for node in kept if not (isinstance(node, ast.AnnAssign) and node.value is None)]
         return "[" + ";".join(self.statement(node, scopes) for node in kept) + "]"
 
     def any(self, value: Any, scopes: tuple[Mapping[str, str], ...]) -> str:
@@ -92,6 +96,8 @@ class _Text:
             return self._attribute(value, scopes)
         if isinstance(value, ast.Lambda):
             return self._lambda(value, scopes)
+        if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) and value.func.id in _ERRORS:
+            return f"Error({self.any(value.func, scopes)})"
         if isinstance(value, _COMPREHENSIONS):
             return self._comprehension(value, scopes)
         if isinstance(value, ast.ExceptHandler):

@@ -1,0 +1,81 @@
+"""What people add to the project: a row, a decoder, a recipe's field at the value that changes nothing, a reader."""
+
+import ast
+import random
+
+from editing import Edit, Sources, definitions, with_first_statement, with_import, with_statement
+
+VARIANTS, SEGMENTER = "setr/models/variants.py", "setr/models/segmenter.py"
+RECIPES, SPEC, STEP = "setr/paper/recipes.py", "setr/paper/spec.py", "setr/training/step.py"
+READERS = ("ade20k", "camvid", "cityscapes", "pascal_context")
+_WORDS = ("wide", "deep", "small", "plain", "double", "twin", "late", "early", "third", "north")
+
+
+def row(sources: Sources, rng: random.Random) -> Edit:
+    """One more row in the table of variants, like one that is there."""
+    [table] = [node for name, node in definitions(sources.tree(VARIANTS)) if name == "VARIANTS"]
+    rows = [
+        part for part in ast.walk(table) if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "Variant"
+    ]
+    like, place = rng.choice(rows), rng.choice(rows)
+    name = f"{like.args[0].value}-{rng.choice(_WORDS)}"  # type: ignore[attr-defined]
+    arguments = [repr(name), *(ast.unparse(part) for part in like.args[1:])]
+    lines = sources.text(VARIANTS).splitlines(keepends=True)
+    lines.insert(place.lineno - 1, f"        Variant({', '.join(arguments)}),\n")
+    return Edit("", f"variant {name} before {place.args[0].value}", {VARIANTS: "".join(lines)})  # type: ignore[attr-defined]
+
+
+def decoder(sources: Sources, rng: random.Random) -> Edit:
+    """One more decoder, in a module of its own, in the table of decoders."""
+    file, base = rng.choice((("decoders", "UpHead"), ("decoders", "MLAHead"), ("baselines", "FCNHead")))
+    name = f"{rng.choice(_WORDS).title()}Head"
+    new_file = f"setr/models/{name.lower()}.py"
+    text = (
+        '"""A decoder of one\'s own."""\n\n'
+        f"from setr.models.{file} import {base}\n\n\n"
+        f'class {name}({base}):\n    """Twice what {base} says."""\n\n'
+        "    def forward(self, features, image_size):\n"
+        '        """Return the logits."""\n'
+        "        return 2 * super().forward(features, image_size)\n"
+    )
+    [table] = [node for entry, node in definitions(sources.tree(SEGMENTER)) if entry == "DECODERS"]
+    lines = sources.text(SEGMENTER).splitlines(keepends=True)
+    place = rng.randrange(table.lineno, table.end_lineno or 0)
+    lines.insert(place, f'    "{name}Spec": DecoderParts({name}),\n')
+    segmenter = with_import("".join(lines), f"from setr.models.{name.lower()} import {name}")
+    return Edit("", f"decoder {name}, like {base}", {new_file: text, SEGMENTER: segmenter})
+
+
+def recipe_field(sources: Sources, rng: random.Random) -> Edit:
+    """One more field of the recipe, with its neutral value in the base; sometimes the training already asks for it."""
+    name = f"{rng.choice(_WORDS)}_{rng.choice(('penalty', 'share', 'noise'))}"
+    [record] = [node for entry, node in definitions(sources.tree(RECIPES)) if entry == "Recipe"]
+    assert isinstance(record, ast.ClassDef)
+    fields = [node for node in record.body if isinstance(node, ast.AnnAssign)]
+    recipes = sources.text(RECIPES).splitlines(keepends=True)
+    recipes.insert(rng.choice(fields).lineno, f"    {name}: float = 0.0  # 0: off\n")
+    spec = sources.text(SPEC)
+    assert spec.count('    "Recipe": {\n        "iterations"') == 1
+    spec = spec.replace('    "Recipe": {\n', f'    "Recipe": {{\n        "{name}": 0.0,\n', 1)
+    files = {RECIPES: "".join(recipes), SPEC: spec}
+    used = rng.random() < 0.5
+    if used:
+        statement = f"batch = batch if not training.recipe.{name} else training.recipe.{name}"
+        files[STEP] = with_first_statement(sources.text(STEP), "train_step", statement)
+    return Edit("", f"recipe.{name}{', asked for in each step' if used else ''}", files)
+
+
+def reader(sources: Sources, rng: random.Random) -> Edit:
+    """One more reader of a published data set, like one that is there, in the table of data sets."""
+    like = rng.choice(READERS)
+    name = f"{rng.choice(_WORDS)}_{like}"
+    text = sources.text(f"setr/data/{like}.py")
+    datasets = sources.text("setr/data/datasets.py")
+    constant = like.upper()
+    [table] = [node for entry, node in definitions(ast.parse(datasets)) if entry == "DATASETS"]
+    entry = f"DATASETS.update({{{name!r}: {name.upper()}}})"
+    datasets = with_statement(datasets, table, ast.unparse(table) + "\n" + entry)
+    datasets = with_import(datasets, f"from setr.data.{name} import {constant} as {name.upper()}")
+    choices = sources.text("setr/paper/choices.py").replace('"camvid", ', f'"camvid", "{name}", ', 1)
+    files = {f"setr/data/{name}.py": text, "setr/data/datasets.py": datasets, "setr/paper/choices.py": choices}
+    return Edit("", f"reader {name}", files)
