@@ -16,6 +16,7 @@ from pipelines.driver_folder import clear_dead, driver_folder, own_session
 from pipelines.jobs import Planned
 from pipelines.tracking import OfflineTracker, Tracker
 from setr.config import Config
+from setr.training.claims import newest
 
 KILLED = """
 import os, signal, sys
@@ -79,7 +80,9 @@ def test_the_run_of_a_killed_driver_ends(
 
 def test_a_driver_of_another_machine_is_left_alone_while_it_beats(tmp_path: Path) -> None:
     left = kill_driver(tmp_path)
-    (left / ".lease").write_text("host elsewhere, process 1, beat 00000001\n")
+    found = newest(left)
+    assert found is not None
+    found.file(left).write_text("host elsewhere, process 1, beat 00000001\n")
     assert clear_dead(tmp_path, OfflineTracker()) == 0
     assert left.is_dir()
 
