@@ -45,7 +45,7 @@ def test_two_values_are_enough(batch_size: int, micro_batch: int, workers: int, 
 def test_a_hang_is_in_the_record_whichever_rank_notices(
     rank: int, home: Path, trained: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hang(job: dict[str, Any], context: Context, stop: Any) -> dict[str, Any]:
+    def hang(job: dict[str, Any], context: Context, stop: Any, lease: Any) -> dict[str, Any]:
         context.report({"event": "metrics", "step": 3, "loss": 1.0})
         context.report({"event": "hang", "step": 2, "cause": "no progress"})
         return {}
