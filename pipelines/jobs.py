@@ -298,7 +298,7 @@ def describe(
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path."""
     missing: list[str] = []
-    manifest = validation = ""
+    manifest = validation = unread = ""
     weights: tuple[Path, ...] = ()
     shards = below(resolve_location(config.data.shards), dataset)
     try:
@@ -306,12 +306,14 @@ def describe(
     except InputError:
         if not lenient:
             raise
+        manifest = f"missing {dataset}"  # so that trainings on two such data sets are not taken for one
         missing.append(f"data set {dataset}")
     try:
         weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
     except InputError:
         if not lenient:
             raise
+        unread = f"missing {variant}"
         missing.append(f"weights of {variant}")
     spec = variant_spec(
         variant,
@@ -335,7 +337,7 @@ def describe(
         weights="+".join(weights_hash(path) for path in weights),
         code=code.sha256,
         transform=transform_with_hash(config.data.transform),
-        tensors=loaded_hash(weights, structure, storage),
+        tensors=unread or loaded_hash(weights, structure, storage),
         model=structure,
         modules=code.modules,
     )
