@@ -38,7 +38,8 @@ def variables(home: Path, **more: str) -> dict[str, str]:
     """Returns the environment of a command that works in `home`; this project stays the installed one."""
     dropped = ("MLFLOW_", "RAY_", "SETR_", "SLURM_", "DVC_", "PYTHONPATH")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
-    return {**kept, "SETR_HOME": str(home), "OMP_NUM_THREADS": "1", **more}
+    patient = {"RAY_raylet_start_wait_time_s": "240"}  # seconds; on a busy machine Ray's own 30 are too few
+    return {**kept, "SETR_HOME": str(home), "OMP_NUM_THREADS": "1", **patient, **more}
 
 
 def begin(project: Path, home: Path, command: str, *words: str, **more: str) -> subprocess.Popen[str]:
