@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 from setr.errors import EnvironmentFailure, SetrError
-from setr.redaction import first_line
+from setr.redaction import first_line, redact
 
 _ID = re.compile(r"[\w-]{1,100}")
 _LATER = "mend it, or set MLFLOW_TRACKING_URI=offline and use pipelines/track_import.py later"
@@ -37,11 +37,17 @@ class Asked:
                     "E_TRACKING",
                     f"MLflow does not do what is asked ({name})",
                     where=self._address,
-                    found=first_line(error),
+                    found=_reason(error),
                     remedy=_LATER,
                 ) from None
 
         return ask
+
+
+def _reason(error: Exception) -> str:
+    """Returns the first line that says what went wrong: SQLAlchemy begins with how it came to ask."""
+    lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("(raised as a result")]
+    return redact(lines[0]) if lines else first_line(error)
 
 
 def checked_id(value: object, address: str) -> str:

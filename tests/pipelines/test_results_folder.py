@@ -17,7 +17,11 @@ from setr.errors import EnvironmentFailure, InputError
 from setr.reporting.results import load_results, save_results
 from setr.training.lease import exclusive
 
-WORDS = (f"sweep.cells=[{CELL}]", "storage.checkpoints=trained")
+WORDS = (
+    f"sweep.cells=[{CELL}]",
+    "storage.checkpoints=trained",
+    "miniature.iterations={40k: 4, 80k: 4, 100k: 4, 160k: 4}",  # of all tables: an earlier sweep may have asked for any
+)
 STRANGERS = ("notes.txt", "mine.json", "f" * 64 + ".json", ".hidden", "a folder/b.json")
 
 

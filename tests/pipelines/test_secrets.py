@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shutil
 from pathlib import Path
 
@@ -19,20 +20,21 @@ from pipelines.session import parent_run
 from pipelines.tracking import open_tracker
 
 CANARY = "CanarY7f3a91"
-FORMS = (
-    f"http://me:{CANARY}@host:5000",
-    f"http://{CANARY}{CANARY}@host:5000/mlflow",
-    f"http://host:5000/mlflow?token={CANARY}",
-    f"http://host:5000/?sig={CANARY}",
-    f"http://host:5000/#{CANARY}",
-    f"postgresql://me:{CANARY}@host/db",
-    f"postgresql://host/db?user=me&password={CANARY}",
-    f"mysql+pymysql://me:{CANARY}@host/db",
-    f"mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3D{CANARY}",
-    f"databricks://token:{CANARY}@host",
-    f"http://me:x%2F{CANARY}@host:5000",
-    f"http://me:x/{CANARY}@host:5000",
-)
+TOKEN = CANARY + CANARY
+FORMS = {  # address -> what of it is secret, as a library might print it alone
+    f"http://me:{CANARY}@host:5000": CANARY,
+    f"http://{TOKEN}@host:5000/mlflow": TOKEN,
+    f"http://host:5000/mlflow?token={CANARY}": CANARY,
+    f"http://host:5000/?sig={CANARY}": CANARY,
+    f"http://host:5000/#{CANARY}": CANARY,
+    f"postgresql://me:{CANARY}@host/db": CANARY,
+    f"postgresql://host/db?user=me&password={CANARY}": CANARY,
+    f"mysql+pymysql://me:{CANARY}@host/db": CANARY,
+    f"mssql+pyodbc:///?odbc_connect=UID%3Dme%3BPWD%3D{CANARY}": CANARY,
+    f"databricks://token:{CANARY}@host": CANARY,
+    f"http://me:x%2F{CANARY}@host:5000": f"x/{CANARY}",
+    f"http://me:x/{CANARY}@host:5000": f"x%2F{CANARY}",
+}
 
 
 @pytest.mark.parametrize("by", ["environment", "setting"])
@@ -50,7 +52,8 @@ def test_a_secret_of_the_address_is_in_no_output(
     # Every address leads to the database here: what the client is given is not what is looked at.
     monkeypatch.setattr(tracking, "_open", lambda uri, *rest: opened(f"sqlite:///{tmp_path / 'mlflow.db'}", *rest))
     monkeypatch.setenv("SETR_HOME", str(tmp_path))
-    for number, address in enumerate(FORMS):
+    forms = list(FORMS.items()) if by == "environment" else list(FORMS.items())[:2]
+    for number, (address, secret) in enumerate(forms):
         words = [f"tracking.experiment=x{number}"]
         if by == "environment":
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
@@ -66,9 +69,9 @@ def test_a_secret_of_the_address_is_in_no_output(
             quiet(tmp_path / "logs" / f"{number}.log"),
             parent_run(config, tracker, "sweep", "", tags={"address": address}, parameters={"uri": address}) as parent,
         ):
-            print(f"a library says {address} and {CANARY}")
+            os.write(1, f"a library says {address} and {secret}\n".encode())
             send_records(tracker, parent, [entry])
-        write_results(config, [entry], tmp_path / "results")
+    write_results(config, [entry], tmp_path / "results")
     assert work(config, argparse.Namespace(where=False, words=[], verify=False, images=2)) == 0
     assert work(config, argparse.Namespace(where=True, words=[], verify=False, images=2)) == 0
     work(config, argparse.Namespace(where=False, words=["trace", CELL], verify=False, images=2))
