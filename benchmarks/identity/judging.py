@@ -56,6 +56,12 @@ class Outcome:
                 return f"replay: {_head(reason)}" if reason else "spec"
         return "nothing"
 
+    @property
+    def mark(self) -> str:
+        """Returns what a change was found to be, with its subject."""
+        found = "TAKEN FOR EQUAL: " if self.taken_for_equal else "" if self.counts else "passed over: "
+        return found + (f"{self.subject}: " if self.subject else "")
+
     def line(self) -> str:
         """Returns the outcome in two lines."""
         groups: dict[str, list[str]] = {}
@@ -100,6 +106,7 @@ def first_that_counts(base: Base, subject: str, edits: Sequence[Any]) -> list[Ou
     outcomes: list[Outcome] = []
     for edit in edits:
         outcomes.append(judge_change(base, edit, subject))
+        print(f"  {edit.kind}: {outcomes[-1].mark}{outcomes[-1].line()}", flush=True)
         if outcomes[-1].counts:
             break
     return outcomes
@@ -135,10 +142,6 @@ def run_changes(base: Base, places: Sequence[tuple[str, Sequence[Any]]], jobs: i
     with ThreadPoolExecutor(jobs) as pool:
         for tried in pool.map(lambda place: first_that_counts(base, *place), places):
             outcomes += tried
-            for outcome in tried:
-                mark = "TAKEN FOR EQUAL: " if outcome.taken_for_equal else "" if outcome.counts else "passed over: "
-                subject = f"{outcome.subject}: " if outcome.subject else ""
-                print(f"  {outcome.edit.kind}: {mark}{subject}{outcome.line()}", flush=True)
     counted = [outcome for outcome in outcomes if outcome.counts]
     wrong = [outcome for outcome in outcomes if outcome.taken_for_equal]
     broken = [outcome for outcome in outcomes if outcome.failure]
