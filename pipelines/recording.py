@@ -26,7 +26,7 @@ from setr.paper.code import scoring_code
 from setr.redaction import first_line
 from setr.reporting.places import relative
 from setr.reporting.record_files import RUN, read_experiment_file, read_run_file, read_scores_file
-from setr.reporting.results import Result, read_experiment, save_results
+from setr.reporting.results import EXACT, Result, read_experiment, save_results
 from setr.training.equivalences import is_equivalent
 from setr.training.events import Event, EventReader, Unrepeated, read_events
 
@@ -333,7 +333,7 @@ def _proof(entry: Planned, trace: str) -> dict[str, Any]:
     if found is None:
         return {}
     when = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(found.time))
-    how = found.verdict.footnote or "equal to the bit"
+    how = found.verdict.footnote or EXACT
     return {"code": found.code, "modules": entry.modules, "when": when, "host": found.host, "how": how}
 
 

@@ -26,6 +26,7 @@ TAGS: Mapping[str, tuple[str, ...]] = {
     "score": ("setr.score_command",),
 }
 ELSEWHERE_TAG = "setr.checkpoint_elsewhere"  # a place outside this project that a record names for its checkpoint
+EXACT = "equal to the bit"  # how a replay under other code has found a result; else a footnote says how
 DAMAGED_TAG = "setr.damaged"  # what of an experiment's folder could not be read
 _POINTS = 400  # of one curve, kept: more cannot be seen
 

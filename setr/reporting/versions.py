@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from setr.paper.experiment import canonical_json
 from setr.paper.protocols import Protocol
-from setr.reporting.results import Result
+from setr.reporting.results import EXACT, Result
 
 _VERSION = ("data set", "data manifest", "flavour")
 _SETTINGS = ("iterations", "batch size", "crop size")
@@ -53,6 +53,8 @@ def choose(candidates: Sequence[Result], main: MainVersion, score: str) -> tuple
     if count := sum(len(group) for group in order[1:]):
         results = "result was" if count == 1 else "results were"
         remarks.append(f"{count} more {results} made with other settings or another version, and not averaged in.")
+    hows = {str(one.proof.get("how", "")) for one in chosen if one.proof}
+    remarks += [f"Trained by earlier code and {how}." for how in sorted(hows - {EXACT})]
     return chosen, remarks
 
 

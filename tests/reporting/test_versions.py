@@ -2,7 +2,7 @@ import dataclasses
 from collections.abc import Callable
 
 from setr.paper.cells import find_cell
-from setr.reporting.results import Result
+from setr.reporting.results import EXACT, Result
 from setr.reporting.versions import choose, main_version, protocol_digest
 
 Make = Callable[..., Result]
@@ -50,3 +50,27 @@ def test_digest_is_recomputed_where_only_the_protocol_was_kept(result_of: Make) 
     assert protocol_digest(kept, "ss") == protocol_digest(made, "ss")
     assert protocol_digest(made, "ms") == ""
     assert protocol_digest(dataclasses.replace(made, scores={"ss": {"protocol": {"odd": 1}}}), "ss") == ""
+
+
+def test_a_result_that_was_replayed_within_a_tolerance_says_so(result_of: Make) -> None:
+    exact, within = ({"code": "n" * 64, "how": how} for how in (EXACT, "replayed within a relative 0.0001: threads"))
+    one = result_of(PUP)
+    for proof, said in (
+        (exact, []),
+        (within, ["Trained by earlier code and replayed within a relative 0.0001: threads."]),
+    ):
+        proved = dataclasses.replace(one, proof=proof)
+        main = main_version([proved])
+        assert main is not None
+        assert choose([proved], main, "ss")[1] == said
+
+
+def test_seeds_are_averaged_where_a_replay_has_shown_their_codes_to_be_one(result_of: Make) -> None:
+    old, new = result_of(PUP), result_of(PUP, seed=1, experiment={"code": "two"})
+    apart = main_version([old, new])
+    assert apart is not None
+    assert len(choose([old, new], apart, "ss")[0]) == 1
+    old = dataclasses.replace(old, proof={"code": new.of("code"), "how": EXACT})
+    main = main_version([old, new])
+    assert main is not None
+    assert len(choose([old, new], main, "ss")[0]) == 2
