@@ -366,16 +366,23 @@ def reuse(planned: Sequence[Planned], storage: Path) -> list[Planned]:
     One that was shown to be the same takes the place of what would be trained; where that is still to be shown, the
     state is `changed`; and what is to do says what it differs in from the nearest that is finished.
     """
-    open_ones = [entry for entry in planned if entry.state in ("to do", "failed") and not entry.missing]
+    open_ones = {entry.identity for entry in planned if entry.state in ("to do", "failed") and not entry.missing}
     if not open_ones:
         return list(planned)
     finished = finished_experiments(storage)
-    return [_reused(entry, finished) if entry in open_ones else entry for entry in planned]
+    by_spec: dict[str, list[Finished]] = {}
+    for one in finished:
+        by_spec.setdefault(one.spec, []).append(one)
+    return [
+        _reused(entry, by_spec.get(entry.experiment.spec, []), finished) if entry.identity in open_ones else entry
+        for entry in planned
+    ]
 
 
-def _reused(entry: Planned, finished: Sequence[Finished]) -> Planned:
+def _reused(entry: Planned, same: Sequence[Finished], finished: Sequence[Finished]) -> Planned:
+    """Returns the entry with what finished experiments mean for it; those in `same` have its spec."""
     why = ""
-    for one in (one for one in finished if one.spec == entry.experiment.spec and one.identity != entry.identity):
+    for one in (one for one in same if one.identity != entry.identity):
         there = dataclasses.replace(entry, experiment=one.experiment, folder=one.folder)
         state, step = there.state_now()
         if state not in ("done", "to score"):

@@ -175,7 +175,7 @@ class SweepConfig:
     datasets: tuple[str, ...] = ()  # only the tables' cells on these data sets; empty: all
     scale: Literal["miniature", "paper"] = "miniature"
     flavour: Literal["authors", "mmseg", "paper"] = "authors"  # where the sources differ
-    seeds: int = field(default=1, metadata=between(1, 100, "more than tell anything apart"))
+    seeds: int = field(default=1, metadata=between(1, 1000, "more than tell anything apart"))
     two_worker_cells: tuple[str, ...] = ("table2/setr-naive-base/40k",)  # trained by two workers through Ray Train
     concurrent: int = field(
         default=0, metadata=between(0, 10_000, "more than Ray runs")

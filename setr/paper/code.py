@@ -64,13 +64,13 @@ class Slice:
 
     definitions: Mapping[Place, str]  # (module, name) -> SHA-256 of what it computes
 
-    @property
+    @functools.cached_property
     def sha256(self) -> str:
         """Returns one hash over all definitions; in which modules they stand is not in it."""
         lines = sorted(f"{name} {digest}" for (_, name), digest in self.definitions.items())
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
-    @property
+    @functools.cached_property
     def modules(self) -> dict[str, dict[str, str]]:
         """Returns {file: {definition: start of its hash}}, so that a difference can be named."""
         groups: dict[str, dict[str, str]] = defaultdict(dict)
