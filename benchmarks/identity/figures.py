@@ -82,7 +82,7 @@ def paper_scale(cell: str = "table2/setr-pup/80k", images: int = 500, kept: int 
     from setr.evaluation.views import keep_ratio_size, windows
     from setr.paper.cells import find_cell
     from setr.training.equivalences import FIRST_STEPS
-    from setr.training.replay import STEPS_FROM_CHECKPOINT
+    from setr.training.trace import STEPS_FROM_CHECKPOINT
 
     found = find_cell(cell)
     recipe, protocol = found.published_recipe(), found.published_protocol()

@@ -38,6 +38,7 @@ from setr.training.resume import Found, find_checkpoint, require_same_tensors
 from setr.training.settings import Settings
 from setr.training.step import StepResult
 from setr.training.trace import NAME as TRACE
+from setr.training.trace import STEPS_FROM_CHECKPOINT
 from setr.training.trace_writer import TraceWriter
 from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, watched
 
@@ -180,6 +181,16 @@ class Attempt:
         if self.quarantined:
             values["quarantined_records"] = len(self.quarantined)
         self.report("metrics", step, **values)
+
+    def is_checkpoint(self, step: int) -> bool:
+        """Returns whether the recipe's rhythm asks for a checkpoint after `step`, or a later replay of the end does.
+
+        A replay goes on from kept checkpoints for a few steps. One of them lies so close to the end that these are the
+        last: a change of the code that acts from any step on is then seen.
+        """
+        every, last = self.recipe.checkpoint_every, self.recipe.iterations
+        near = (last - 1) // every * every >= last - STEPS_FROM_CHECKPOINT
+        return step % every == 0 or (step == last - STEPS_FROM_CHECKPOINT and not near)
 
     def save(self, step: int) -> None:
         """Starts to write the checkpoint of `step`; the one before is on disk and reported when this returns."""

@@ -59,7 +59,7 @@ def train(
             evaluation_due = last or step % recipe.evaluate_every == 0
             if last or step % attempt.settings.log_every == 0:
                 attempt.log(step, result)
-            if evaluation_due or result.stop or step % recipe.checkpoint_every == 0:
+            if evaluation_due or result.stop or attempt.is_checkpoint(step):
                 attempt.save(step)
             if result.stop:
                 attempt.settle()

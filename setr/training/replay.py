@@ -33,14 +33,13 @@ from setr.training.trace import (
     NAME,
     PARAMETERS_AFTER,
     STEPS_BEYOND,
+    STEPS_FROM_CHECKPOINT,
     Trace,
     hash_parameters,
     read_trace,
     step_row,
 )
 from setr.training.trace_writer import traced_tensors
-
-STEPS_FROM_CHECKPOINT = 3
 
 CountImages = Callable[[nn.Module], Sequence[ImageCounts]]
 

@@ -28,6 +28,7 @@ VERSION = 1
 
 PARAMETERS_AFTER = (0, 1, 2, FIRST_STEPS)  # steps whose parameters are kept as hashes, 0: before the first
 STEPS_BEYOND = (1, 2)  # a checkpoint: likewise
+STEPS_FROM_CHECKPOINT = 3  # that a replay trains again behind a kept checkpoint
 
 STEP = np.dtype(
     [

@@ -79,7 +79,7 @@ def test_what_is_written_down_of_a_replay_is_a_proof(copied):
         {"optimizer": "adamw", "base_lr": 1e-3, "layer_decay": 0.8, "warmup_steps": 4},
         {"precision": "bfloat16", "micro_batch": 2},
         {"photometric_on": "device"},
-        {"checkpoint_every": 4, "evaluate_every": 12},  # 4 and 8 are saved before the last
+        {"checkpoint_every": 4, "evaluate_every": 12},  # 4 and 8 are saved, and 9: three steps before the end
         {"checkpoint_every": 11, "evaluate_every": 12},  # one step is left to compare
         {"iterations": 3, "checkpoint_every": 3, "evaluate_every": 3},  # the first steps are all
     ],
@@ -90,7 +90,7 @@ def test_every_way_to_train_is_replayed_as_it_was_trained(tmp_path, options):
     recipe = {key: value for key, value in options.items() if key not in ("micro_batch", "photometric_on")}
     verdict = replay_tiny(trained, **recipe)
     assert (verdict.equal, verdict.exact, verdict.first_difference) == (True, True, "")
-    expected = {"three": {"8": 3}, "one": {"11": 1}}
+    expected = {"three": {"9": 3}, "one": {"11": 1}}
     if options.get("checkpoint_every") == 11:
         assert verdict.evidence["checkpoints"] == expected["one"]
     if options.get("checkpoint_every") == 4:
@@ -369,7 +369,7 @@ def test_without_trace_or_earlier_checkpoint_or_with_another_result_nothing_is_p
     verdict = replay_tiny(rewritten(copied, parameters=without), **OPTIONS)
     assert (verdict.equal, verdict.provable) == (False, False)
     assert "lacks parameters" in verdict.first_difference
-    only_the_last = train_to_replay(tmp_path / "last", checkpoint_every=12, evaluate_every=12)
+    only_the_last = train_to_replay(tmp_path / "last", checkpoint_every=12, evaluate_every=12, keep_last=1)
     verdict = replay_tiny(only_the_last, checkpoint_every=12, evaluate_every=12)
     assert (verdict.equal, verdict.provable) == (False, False)
     assert "what acts late would not be seen" in verdict.first_difference
