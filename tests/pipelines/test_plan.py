@@ -129,14 +129,15 @@ def test_a_narrowed_sweep_keeps_earlier_results_that_still_hold(trained: Planned
     assert write_results(settings(*words), plan_sweep(settings(*words)), tmp_path) == 1
     record = runs / f"{trained.identity}.json"
     assert load_results(record)[0].cells == (CELL,)
-    (runs / f"{'0' * 64}.json").write_text(json.dumps([]))
-    # Another seed alone is asked for: the first stays, what no setting stands for goes.
+    stranger = runs / f"{'0' * 64}.json"
+    stranger.write_text(json.dumps([]))
+    # Another seed alone is asked for: the first stays, and so does what no sweep has written.
     other = [entry for entry in plan_sweep(settings(*words, "sweep.seeds=2")) if entry.experiment.seed == 1]
     assert [entry.identity for entry in plan_earlier(settings(*words), other)] == [trained.identity]
     assert write_results(settings(*words), other, tmp_path) == 0
-    assert [path.name for path in runs.iterdir()] == [record.name]
+    assert {path.name for path in runs.iterdir()} == {record.name, stranger.name}
     assert load_results(record)[0].cells == (CELL,)
     # Another recipe is another identity: the earlier record no longer stands for the cell.
     changed = settings(*words, "miniature.iterations={40k: 5, 80k: 4, 100k: 4, 160k: 4}")
     assert write_results(changed, plan_sweep(changed), tmp_path) == 0
-    assert not list(runs.iterdir())
+    assert list(runs.iterdir()) == [stranger]

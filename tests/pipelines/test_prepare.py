@@ -32,7 +32,7 @@ def write(home: Path, key: str, *values: int) -> None:
 def prepare(*words: str, check: bool = False) -> int:
     own = ["data.name=mine", "data.images=photos", "data.labels=masks", "data.classes=[a,b,c]", "data.workers=1"]
     config = load_config(PROJECT / "params.yaml", [*own, *words], section="data")
-    return exit_status(lambda: work(config, argparse.Namespace(check=check)))
+    return exit_status(lambda: work(config, argparse.Namespace(check=check, listed=False)))
 
 
 @pytest.mark.parametrize(
