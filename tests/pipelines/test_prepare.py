@@ -31,8 +31,8 @@ def write(home: Path, key: str, *values: int) -> None:
 
 def prepare(*words: str, check: bool = False) -> int:
     own = ["data.name=mine", "data.images=photos", "data.labels=masks", "data.classes=[a,b,c]", "data.workers=1"]
-    config = load_config(PROJECT / "params.yaml", [*own, *words], section="data")
-    return exit_status(lambda: work(config, argparse.Namespace(check=check, listed=False)))
+    arguments = argparse.Namespace(check=check, listed=False)
+    return exit_status(lambda: work(load_config(PROJECT / "params.yaml", [*own, *words], section="data"), arguments))
 
 
 @pytest.mark.parametrize(
