@@ -326,6 +326,14 @@ def describe(
     structure = structure_record(spec)
     code = training_code(structure_parts(structure))
     storage = resolve(config.storage.checkpoints)
+    tensors = ""
+    try:
+        tensors = loaded_hash(weights, structure, storage)
+    except InputError:
+        if not lenient:
+            raise
+        unread = f"damaged {variant}"
+        missing.append(f"weights of {variant}, which cannot be read")
     experiment = Experiment(
         dataset=dataset,
         variant=variant,
@@ -337,7 +345,7 @@ def describe(
         weights="+".join(weights_hash(path) for path in weights),
         code=code.sha256,
         transform=transform_with_hash(config.data.transform),
-        tensors=unread or loaded_hash(weights, structure, storage),
+        tensors=unread or tensors,
         model=structure,
         modules=code.modules,
     )

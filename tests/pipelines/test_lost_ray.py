@@ -9,9 +9,9 @@ import psutil
 import pytest
 from running import Command
 from tiny import CELL, TINY
+from untrained import write_untrained
 
 from setr.training.events import Event, read_events
-from setr.training.proxies import PROXIES
 
 WORDS = (f"cells=[{CELL}]", "seeds=2", "miniature.iterations={40k: 60}", "miniature.checkpoints=6")
 
@@ -36,9 +36,7 @@ def below(sweep: Command, name: str) -> list[psutil.Process]:
 @pytest.mark.slow
 def test_a_sweep_goes_on_after_its_raylet_its_control_service_and_a_suspended_training(tiny_home: Path) -> None:
     home, storage = tiny_home, tiny_home / "lost-ray"
-    (home / "weights").mkdir(exist_ok=True)
-    for proxy in PROXIES:
-        (home / "weights" / f"{proxy.name}.safetensors").touch()
+    write_untrained(home / "weights")
     words = (*TINY, *WORDS, "storage.checkpoints=lost-ray", "storage.results=lost-results", "tracking.experiment=lost")
     sweep = Command(home, "sweep", *words)
     everyone: list[psutil.Process] = []
