@@ -54,6 +54,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             return 1
         for path in found:
             _remove(path)
+    for path in storage.glob(f"{LEASE}*"):  # what says whose the storage path is: nobody's now
+        _remove(path)
     for folder in sorted({path.parent for path in found}, key=lambda path: len(path.parts), reverse=True):
         _remove_empty(folder)
     return 0
@@ -82,7 +84,6 @@ def own_files(config: Config) -> Iterator[Path]:
     yield from (
         path for pattern in ("ray-tune-*", "ray-search-*", "ray-train") for path in sorted(storage.glob(pattern))
     )
-    yield from (path for path in (storage / LEASE,) if path.is_file())
     yield from _results(resolve(config.storage.results))
     report = resolve(config.storage.report)
     yield from (path for name in files_of(report) if (path := report / name).is_file())

@@ -30,7 +30,12 @@ def wait_for_more(storage: Path, kind: str, than: int, sweep: Command, seconds: 
 
 
 def below(sweep: Command, name: str) -> list[psutil.Process]:
-    return [one for one in psutil.Process(sweep.process.pid).children(recursive=True) if one.name().startswith(name)]
+    # Those of a Ray that is gone already may still be there as zombies: the command has become itself again by exec.
+    return [
+        one
+        for one in psutil.Process(sweep.process.pid).children(recursive=True)
+        if one.name().startswith(name) and one.status() != psutil.STATUS_ZOMBIE
+    ]
 
 
 @pytest.mark.slow

@@ -67,7 +67,7 @@ def test_changed_files_are_refused(published: Path) -> None:
 
 
 def test_an_unfinished_experiment_is_not_published(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="E_EXPERIMENT"):
+    with pytest.raises(InputError, match="E_RESULTS"):
         write_published(tmp_path, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
