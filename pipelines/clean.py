@@ -13,6 +13,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
+
 from pipelines.command import resolve, run_command
 from pipelines.ledger import EVENTS, EXPERIMENT
 from pipelines.results_folder import earlier_results

@@ -28,7 +28,7 @@ def test_the_chain_is_whole_and_everything_is_as_it_was(told: Told, capsys: pyte
     assert status == 0
     for name in ("checkpoint bytes", "data bytes", "validation bytes", "run", "train again", "images scored again"):
         assert f"verify {name}: ok" in said
-    assert f"gives spec {told[1].identity[:12]}" in said
+    assert f"gives spec {told[1].experiment.spec[:12]}" in said
     assert "3 of 3, mIoU" in said
     assert "every count as recorded" in said
 
