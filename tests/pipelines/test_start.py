@@ -419,6 +419,8 @@ def test_a_sweep_has_one_code_whatever_becomes_of_the_project(pristine: Path, tm
         f"two_worker_cells=[{CELL}]",
         "miniature.iterations={40k: 4}",
     )
+    shutil.rmtree(work_home / "weights")  # Hybrid's CNN is read
+    run(project, work_home, "weights", "weights.images=4", "weights.size=32", "weights.steps=2")
     sweep = begin(project, work_home, "sweep", *words)
     wait_for(work_home, sweep, "start")
     for name in (
