@@ -50,11 +50,12 @@ def test_a_secret_of_the_address_is_in_no_output(
     shutil.copy(empty_database, tmp_path)
     opened = tracking._open
     # Every address leads to the database here: what the client is given is not what is looked at.
-    monkeypatch.setattr(tracking, "_open", lambda uri, *rest: opened(f"sqlite:///{tmp_path / 'mlflow.db'}", *rest))
+    database, artifacts = f"sqlite:///{tmp_path / 'mlflow.db'}", str(tmp_path / "mlartifacts")
+    monkeypatch.setattr(tracking, "_open", lambda uri, experiment, _: opened(database, experiment, artifacts))
     monkeypatch.setenv("SETR_HOME", str(tmp_path))
     forms = list(FORMS.items()) if by == "environment" else list(FORMS.items())[:2]
     for number, (address, secret) in enumerate(forms):
-        words = [f"tracking.experiment=x{number}"]
+        words = [f"tracking.experiment=x{number}", "tracking.timeout_seconds=120"]
         if by == "environment":
             monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         else:
