@@ -388,7 +388,7 @@ def test_a_killed_training_goes_on_from_its_snapshot_alone_and_anew_with_the_pre
     wait_for(work_home, training, "metrics")
     os.killpg(training.pid, signal.SIGKILL)
     training.communicate()
-    edit(project, line="EDITED_AGAIN = True\n")
+    edit(project, "setr/training/computation.py", '[].append("EDITED_AGAIN")\n')  # which a training runs through
 
     said = run(project, work_home, "train", *words, "--anew")
     assert "plans anew with the present code" in said
