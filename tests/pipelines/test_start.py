@@ -398,7 +398,7 @@ def test_a_killed_training_goes_on_from_its_snapshot_alone_and_anew_with_the_pre
     shutil.rmtree(project)  # the first code is in its snapshot alone
     [first] = starts(work_home)[dirty]
     kept = work_home / "checkpoints" / CODE / first["tags"][SNAPSHOT_TAG]
-    assert "mIoU" in run(kept, work_home, "train", *words)
+    assert "mIoU" in run(kept, work_home, "train", *words, "--no-replay")  # or the other code's result would do
     assert starts(work_home).keys() == {dirty, anew}
     again = starts(work_home)[dirty][-1]["tags"]
     assert len(starts(work_home)[dirty]) == 2
