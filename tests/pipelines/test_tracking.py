@@ -154,7 +154,7 @@ def test_an_answer_of_another_server_is_refused(tmp_path, monkeypatch):
 def test_a_folder_in_the_databases_place_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     (tmp_path / "mlflow.db").mkdir()
-    with pytest.raises(EnvironmentFailure, match="a folder is no database"):
+    with pytest.raises(EnvironmentFailure, match="found a folder"):
         Tracker(TrackingConfig(), tmp_path)
 
 

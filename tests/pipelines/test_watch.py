@@ -101,7 +101,7 @@ def test_a_suspended_worker_is_ended_and_ray_goes_on(
     monkeypatch.setattr(watch, "SILENT_SECONDS", 600.0)
     looking = watching(tmp_path, "running")
     [worker] = looking.family.members.values()
-    (tmp_path / "0" / ".lease").write_text(f"host {socket.gethostname()}, process {worker.pid}, beat 00000003\n")
+    (tmp_path / "0" / ".lease-00000001").write_text(f"host {socket.gethostname()}, process {worker.pid}, beat 00000003\n")
     worker.suspend()
     looking.run(lambda: wait_until(lambda: read_events(tmp_path / "0" / "events.jsonl")))
     [event] = read_events(tmp_path / "0" / "events.jsonl")
@@ -189,7 +189,7 @@ def test_a_lease_without_a_beat_costs_its_holder_the_process(
     stranger = subprocess.Popen([sys.executable, "-c", SLEEPER])
     host = socket.gethostname()
     for name, pid in (("0", worker.pid), ("1", stranger.pid), ("2", daemons["log_monitor"].pid)):
-        (tmp_path / name / ".lease").write_text(f"host {host}, process {pid}, beat 00000003\n")
+        (tmp_path / name / ".lease-00000001").write_text(f"host {host}, process {pid}, beat 00000003\n")
     looking.run(lambda: wait_until(lambda: read_events(tmp_path / "0" / "events.jsonl")))
     [event] = read_events(tmp_path / "0" / "events.jsonl")
     assert event["event"] == "hang"
@@ -209,7 +209,7 @@ def test_a_lease_that_beats_is_left_alone(daemons: dict[str, subprocess.Popen[by
     def beat() -> None:
         for number in range(30):
             text = f"host {socket.gethostname()}, process {worker.pid}, beat {number:08d}\n"
-            (tmp_path / "0" / ".lease").write_text(text)
+            (tmp_path / "0" / ".lease-00000001").write_text(text)
             time.sleep(0.05)
         done.set()
 
