@@ -13,7 +13,7 @@ from untrained import write_untrained
 
 from setr.training.events import Event, read_events
 
-WORDS = (f"cells=[{CELL}]", "seeds=2", "miniature.iterations={40k: 60}", "miniature.checkpoints=6")
+WORDS = (f"cells=[{CELL}]", "seeds=2", "miniature.iterations={40k: 900}", "miniature.checkpoints=45")
 
 
 def recorded(storage: Path, kind: str) -> list[Event]:

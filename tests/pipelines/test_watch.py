@@ -101,7 +101,9 @@ def test_a_suspended_worker_is_ended_and_ray_goes_on(
     monkeypatch.setattr(watch, "SILENT_SECONDS", 600.0)
     looking = watching(tmp_path, "running")
     [worker] = looking.family.members.values()
-    (tmp_path / "0" / ".lease-00000001").write_text(f"host {socket.gethostname()}, process {worker.pid}, beat 00000003\n")
+    (tmp_path / "0" / ".lease-00000001").write_text(
+        f"host {socket.gethostname()}, process {worker.pid}, beat 00000003\n"
+    )
     worker.suspend()
     looking.run(lambda: wait_until(lambda: read_events(tmp_path / "0" / "events.jsonl")))
     [event] = read_events(tmp_path / "0" / "events.jsonl")
