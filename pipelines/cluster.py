@@ -22,6 +22,8 @@ from typing import Any
 from pipelines.address import brings_token, is_local, token_file
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+# A call by a thread that has not heard of the Ray it worked with being lost would start another one, left to nobody.
+os.environ["RAY_ENABLE_AUTO_CONNECT"] = "0"
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_TRAIN_V2_ENABLED", "1")
 # Seconds between polls of the workers; the default of 2 delays every report and the end.

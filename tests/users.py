@@ -26,10 +26,20 @@ def shared_folder(folder: Path, mode: int, owner: int = FIRST) -> Path:
     return folder
 
 
-def work_as(context: BaseContext, user: int, umask: int, work: Callable[..., Any], *arguments: Any) -> str:
-    """Returns "" when `work` is done, or the text of the error it ended with; "status N" if it died."""
+def work_as(
+    context: BaseContext,
+    user: int,
+    umask: int,
+    work: Callable[..., Any],
+    *arguments: Any,
+    before: Callable[[], Any] | None = None,
+) -> str:
+    """Returns "" when `work` is done, or the text of the error it ended with; "status N" if it died.
+
+    `before` is done first, as root: it loads what `work` will need of an interpreter that others may not read.
+    """
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(sender, user, umask, work, arguments))  # type: ignore[attr-defined]
+    process = context.Process(target=_work, args=(sender, user, umask, work, arguments, before))  # type: ignore[attr-defined]
     process.start()
     sender.close()
     try:
@@ -40,7 +50,16 @@ def work_as(context: BaseContext, user: int, umask: int, work: Callable[..., Any
     return said if said != "" or process.exitcode == 0 else f"status {process.exitcode}"
 
 
-def _work(sender: Connection, user: int, umask: int, work: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _work(
+    sender: Connection,
+    user: int,
+    umask: int,
+    work: Callable[..., Any],
+    arguments: tuple[Any, ...],
+    before: Callable[[], Any] | None,
+) -> None:
+    if before:
+        before()
     os.setgroups([])
     os.setgid(GROUP)
     os.setuid(user)

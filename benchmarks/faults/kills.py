@@ -1,7 +1,6 @@
 """The driver of a sweep killed at random moments, until every experiment is done; then what it left is counted."""
 
 import contextlib
-import multiprocessing
 import os
 import random
 import runpy
@@ -15,11 +14,8 @@ from pathlib import Path
 import psutil
 
 from benchmarks.faults.home import Audit, audit, command, environment, sweep_words
+from benchmarks.processes import PROCESSES
 from pipelines.command import PROJECT
-
-# A fork server that has imported what takes longer than what a tiny experiment does: real processes, real signals.
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["torch._dynamo", "pipelines.train", "pipelines.recording"])
 
 
 @dataclass(frozen=True)

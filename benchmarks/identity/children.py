@@ -1,10 +1,5 @@
-"""Work in processes of its own, each with a copy of the project in the project's place.
+"""Work in processes of its own, each with a copy of the project in the project's place."""
 
-They are forked from a process that has loaded the libraries, and nothing of the project: importing torch anew for each
-of some hundred edits would take longer than all they do.
-"""
-
-import multiprocessing
 import os
 import sys
 import time
@@ -14,9 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-PROCESSES = multiprocessing.get_context("forkserver")
-LIBRARIES = ["numpy", "cv2", "yaml", "pyarrow", "torch", "torch._dynamo", "safetensors.torch", "timm"]
-PROCESSES.set_forkserver_preload(LIBRARIES)
+from benchmarks.processes import PROCESSES
 
 
 class ChildError(Exception):

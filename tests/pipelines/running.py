@@ -1,9 +1,5 @@
-"""Commands as processes of their own, from a fork server that has imported them: that takes longer than what they do.
+"""Commands as processes of their own. The processes are real, and so are the signals they get."""
 
-The processes are real, and so are the signals they get.
-"""
-
-import multiprocessing
 import os
 import runpy
 import sys
@@ -11,11 +7,10 @@ from collections.abc import Mapping
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
+from benchmarks.processes import PROCESSES
 from pipelines import start
 
 ROOT = Path(__file__).resolve().parents[2]
-PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["pytest", "torch._dynamo", "pipelines.train", "pipelines.recording"])
 
 
 def environment(home: Path, **more: str) -> dict[str, str]:

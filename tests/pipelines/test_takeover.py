@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import PROCESSES, ROOT, _run, environment
+from running import ROOT, _run, environment
 from tiny import CELL, TINY, settings
 
+from benchmarks.processes import PROCESSES
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned
 from pipelines.ledger import EVENTS, SCORES

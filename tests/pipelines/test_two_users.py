@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from running import PROCESSES
 from users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 
+from benchmarks.processes import PROCESSES
 from pipelines.command import check_writable
 from pipelines.driver import quiet
 from pipelines.lineage import Lineage, keep_diff

@@ -1,9 +1,9 @@
 import dataclasses
 import errno
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -153,13 +153,11 @@ def test_a_disk_that_is_full_is_one_line_and_leaves_what_was_there(
     path, made = tmp_path / "results.json", [result_of(PUP)]
     save_results(path, made)
     before = path.read_bytes()
-    real = Path.write_text
 
-    def full(self: Path, text: str, **more: Any) -> None:
-        real(self, text[:10], **more)
+    def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(EnvironmentFailure, match=r"E_STORAGE .*No space left on device"):
         save_results(path, made)
     assert path.read_bytes() == before

@@ -7,8 +7,8 @@ import time
 
 import pytest
 import torch
-from tiny_training import PROCESSES
 
+from benchmarks.processes import PROCESSES
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.training import checkpoint
 from setr.training.checkpoint import Writer, load, load_latest, prune, save, verify_checkpoint

@@ -4,8 +4,8 @@ import signal
 import pytest
 import torch
 import torch.distributed as dist
-from tiny_training import PROCESSES
 
+from benchmarks.processes import PROCESSES
 from setr.errors import EnvironmentFailure, InputError
 from setr.training import context as context_module
 from setr.training.context import Context, distributed_context, stop_on_signals

@@ -1,9 +1,9 @@
 import pytest
 import torch
 import torch.distributed as dist
-from tiny_training import PROCESSES
 from torch import nn
 
+from benchmarks.processes import PROCESSES
 from setr.training.gradients import GradientSum
 
 

@@ -6,8 +6,8 @@ import threading
 import time
 
 import pytest
-from tiny_training import PROCESSES
 
+from benchmarks.processes import PROCESSES
 from setr.data.atomic import append, write_json
 from setr.errors import EnvironmentFailure
 from setr.training import checkpoint, lease

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import PROCESSES, events, run, weights
+from tiny_training import events, run, weights
 
+from benchmarks.processes import PROCESSES
 from setr.data import atomic
 from setr.training import checkpoint, lease
 from setr.training.claims import socket

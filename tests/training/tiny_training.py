@@ -1,11 +1,7 @@
-"""A training that takes a fraction of a second: a model of a few hundred weights, eight images made in code.
-
-Ranks and processes to be killed come from a fork server that has torch loaded already.
-"""
+"""A training that takes a fraction of a second: a model of a few hundred weights, eight images made in code."""
 
 import dataclasses
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -17,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from benchmarks.processes import PROCESSES
 from setr.data.transforms import normalise
 from setr.errors import IntegrityError
 from setr.evaluation.metrics import confusion_matrix, image_areas
@@ -32,10 +29,6 @@ from setr.training.settings import Settings
 
 CLASSES = 4
 SIDE = 16
-
-PROCESSES = multiprocessing.get_context("forkserver")
-# torch._dynamo: every optimiser imports it, which takes longer than the trainings here.
-PROCESSES.set_forkserver_preload(["pytest", "torch", "torch._dynamo", "setr.training.loop", "setr.models.weights"])
 
 
 class TinyModel(nn.Module):
