@@ -28,9 +28,10 @@ import torch
 from setr.models.segmenter import build_model
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
+from setr.settings.run import RunSettings
 from setr.training.context import Context, distributed_context
+from setr.training.execution import Execution
 from setr.training.loop import train
-from setr.training.settings import Settings
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS, CLASSES, WARM_UP = 2, 19, 20
@@ -135,9 +136,11 @@ def work(job: Job, context: Context) -> dict[str, Any]:
         model=model,
         shards=Pictures(crop),  # type: ignore[arg-type]  # what the loader asks of shards
         evaluate=lambda _: {"mIoU": 0.0},
-        folder=folder,
-        context=Context(context.rank, context.world_size, context.device, report, context.local_rank),
-        settings=Settings(threads=1, log_every=1),
+        execution=Execution(
+            folder,
+            Context(context.rank, context.world_size, context.device, report, context.local_rank),
+            RunSettings(log_every=1),
+        ),
     )
     record = {"marks": marks, "nice": os.nice(0)}
     (folder / f"rank-{context.rank}.json").write_text(json.dumps(record))

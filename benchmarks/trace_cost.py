@@ -25,6 +25,7 @@ from setr.models.segmenter import build_model
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
 from setr.training.context import Context
+from setr.training.execution import Execution
 from setr.training.loop import train
 from setr.training.trace import NAME
 from setr.training.trace_writer import TraceWriter
@@ -62,8 +63,7 @@ def measure(recipe: Recipe, *, variant: str = "setr-pup-random", images: int = 3
             model=model,
             shards=shards,
             evaluate=lambda model: {"mIoU": 0.0},
-            folder=folder,
-            context=Context(),
+            execution=Execution(folder, Context()),
         )
         seconds = time.process_time() - begun
         return TraceCost(recipe.iterations, seconds, traced[0], (folder / NAME).stat().st_size)

@@ -41,10 +41,10 @@ from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.variants import ENCODERS, MINIATURES
 from setr.paper.recipes import Recipe, recipe
+from setr.settings.run import RunSettings
 from setr.training.context import Context
-from setr.training.execution import prepare_model
+from setr.training.model_setup import prepare_model
 from setr.training.optim import build_optimizer
-from setr.training.settings import Execution
 from setr.training.step import TrainingModule, train_step
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -145,8 +145,13 @@ def measure(case: Case) -> dict[str, Any]:
     device = torch.device(case.device)
     floor = _memory(device)
     model = training_model(case, published)
-    kernel = "foreach" if published else "auto"
-    wanted = Execution(compiled, False if published else None, checkpointed, kernel).on_device(case.device, steps=1)
+    kernel: Any = "foreach" if published else "auto"
+    wanted = RunSettings(
+        compile=compiled,
+        channels_last=False if published else None,
+        activation_checkpointing=checkpointed,
+        optimizer_kernel=kernel,
+    ).on_device(case.device, steps=1)
     model = model.to(device)
     prepare_model(model, wanted)
     training = (PublishedTraining if published else TrainingModule)(model.train(), chosen)

@@ -4,80 +4,77 @@ A job travels to other processes and machines, and time passes: what is opened t
 """
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from pipelines.earlier import words
+from pipelines.job import Job
 from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.models.variants import structure_parts
 from setr.paper.code import differing_modules, scoring_code, training_code
-from setr.paper.experiment import Experiment
 from setr.training.equivalences import is_equivalent
 
 
-def require_own_code(job: Mapping[str, Any], *, replay: bool = False) -> Experiment:
-    """Returns the job's experiment; its identity, and the code that would run here, are those that were planned.
+def require_own_code(job: Job, *, replay: bool = False) -> None:
+    """Checks that the experiment's identity, and the code that would run here, are those that were planned.
 
     A `replay` may be of a result that other code has trained; else a proof has to be there.
 
     Raises InputError: E_IDENTITY for a record that gives another identity, E_CODE for other code.
     """
-    experiment = Experiment.from_dict(job["experiment"])
-    if experiment.identity != job["identity"]:
+    experiment = job.experiment
+    if experiment.identity != job.identity:
         raise InputError(
             "E_IDENTITY",
             "the job's experiment is not the one that was planned",
             where=f"{experiment.variant} {experiment.schedule}",
             found=experiment.identity[:12],
-            expected=str(job["identity"])[:12],
+            expected=job.identity[:12],
             remedy="plan again",
         )
     here = training_code(structure_parts(experiment.model))
-    if here.sha256 != job["code"]:
-        changed = differing_modules(job["modules"], here.modules)
+    if here.sha256 != job.code:
+        changed = differing_modules(job.modules, here.modules)
         raise InputError(
             "E_CODE",
             "this process has other code than the one that planned the job",
             where=words(changed) or "definitions",
             found=here.sha256[:12],
-            expected=str(job["code"])[:12],
+            expected=job.code[:12],
             remedy="run the same command again: it begins with the code as it is now",
         )
-    if experiment.code != job["code"] and not replay and not _shown_equal(experiment, job):
+    if experiment.code != job.code and not replay and not _shown_equal(job):
         raise InputError(
             "E_CODE",
             "the result was trained by other code, and nothing shows that this code computes the same",
-            where=job["folder"],
+            where=job.folder,
             found=experiment.code[:12],
-            expected=str(job["code"])[:12],
+            expected=job.code[:12],
             remedy="run the same command again: it replays first",
         )
-    return experiment
 
 
-def require_same_data(job: Mapping[str, Any], experiment: Experiment, shards: Mapping[str, Shards]) -> None:
+def require_same_data(job: Job, shards: Mapping[str, Shards]) -> None:
     """Raises InputError (E_DATA_CHANGED) unless the opened data are those that were planned with."""
-    planned = {"train": experiment.manifest, "val": job["validation"]}
+    planned = {"train": job.experiment.manifest, "val": job.validation}
     for split, expected in planned.items():
         found = shards[split].manifest_hash
         if found != expected:
             raise InputError(
                 "E_DATA_CHANGED",
                 f"the {split} data are not those that this experiment was planned with",
-                where=job["shards"][split],
+                where=job.shards[split],
                 found=f"manifest {found[:12]}",
                 expected=str(expected)[:12] or "none",
                 remedy="bring the data back, or plan again with what is there",
             )
 
 
-def _shown_equal(experiment: Experiment, job: Mapping[str, Any]) -> bool:
-    folder = Path(job["folder"])
+def _shown_equal(job: Job) -> bool:
+    folder = job.folder
     trace = str((read_json(folder / SCORES) or {}).get("trace", ""))
     found = is_equivalent(
-        folder, trained=experiment.code, code=str(job["code"]), trace_sha256=trace, scoring=scoring_code()
+        folder, trained=job.experiment.code, code=job.code, trace_sha256=trace, scoring=scoring_code()
     )
     return found is not None

@@ -1,12 +1,12 @@
 """One experiment from its job to its scores: what a Ray worker, torchrun and a plain process all call.
 
-A job is a plain dictionary (it travels to workers); the experiment's folder holds everything needed to go on.
+The experiment's folder holds everything needed to go on.
 """
 
 import dataclasses
-import json
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,11 @@ import numpy as np
 import torch
 
 from pipelines.agreement import require_own_code, require_same_data
+from pipelines.job import Job
 from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
 from pipelines.lineage import SNAPSHOT_TAG
 from pipelines.snapshot import require_code
+from setr.config import to_dict
 from setr.data.atomic import new_file, read_json, write_file, write_json
 from setr.data.locations import open_location
 from setr.data.shards import Shards
@@ -35,13 +37,12 @@ from setr.models.weights import published_values
 from setr.paper.code import scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
-from setr.training.context import Context, StopRequest
+from setr.training.context import Context
 from setr.training.events import append_event
+from setr.training.execution import Execution
 from setr.training.lease import Lease, exclusive
 from setr.training.loop import Outcome, Stopped, train
 from setr.training.resume import IDENTITY
-from setr.training.settings import Execution, Settings
-from setr.training.watchdog import Limits
 
 PICTURE = "qualitative.png"
 PICTURE_ROWS = 4  # validation images in the picture
@@ -54,33 +55,34 @@ def let_first_rank_speak() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def run_experiment(job: dict[str, Any], context: Context, stop: StopRequest | None = None) -> dict[str, Any]:
+def run_experiment(record: Mapping[str, Any], context: Context) -> dict[str, Any]:
     """Trains and scores one experiment, returns {"status": ...}; a mistake of the user's is recorded, not retried.
 
-    It saves and leaves when `stop` (None: the job's stop file) asks for it. With another status than finished there is
-    an `exit_status` for the process, and with failed the `cause`. It holds the folder's lease from its first write to
-    its last, and ends where another process takes over the folder, or the storage path from the job's `driver`.
+    `record` is a job's (pipelines.job.Job). It saves and leaves when the context, or else the job's stop file, asks for
+    it. With another status than finished there is an `exit_status` for the process, and with failed the `cause`. It
+    holds the folder's lease from its first write to its last, and ends where another process takes over the folder, or
+    the storage path from the job's `driver`.
     """
-    if stop is None and context.world_size == 1 and Path(job["stop_file"]).exists():
-        return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
-    driver = Lease.from_dict(job["driver"]) if job.get("driver") else None
     leases: list[Lease] = []  # the first rank's
     try:
+        job = Job.from_dict(record)
+        if context.should_stop is None:
+            if context.world_size == 1 and job.stop_file.exists():
+                return {"status": "stopped", "exit_status": 143}  # it waited for its turn while the sweep was stopped
+            context = dataclasses.replace(context, should_stop=job.stop_file.exists)
         with ExitStack() as held:
-            context.on_main(lambda: leases.append(held.enter_context(exclusive(Path(job["folder"]), above=driver))))
+            context.on_main(lambda: leases.append(held.enter_context(exclusive(job.folder, above=job.driver))))
             lease = leases[0] if leases else None
             if lease is not None and not lease.has_locks:
                 print(lease.note())
-            return _run_and_record(job, context, stop, lease)
-    except SetrError as error:  # another process has the folder, or nothing can be written down there
+            return _run_and_record(job, context, lease)
+    except SetrError as error:  # no job, another process has the folder, or nothing can be written down there
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
 
 
-def _run_and_record(
-    job: dict[str, Any], context: Context, stop: StopRequest | None, lease: Lease | None
-) -> dict[str, Any]:
+def _run_and_record(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
     """Returns what run_experiment() does; everything in the folder is written under the first rank's `lease`."""
-    folder, tell = Path(job["folder"]), context.report
+    folder, tell = job.folder, context.report
 
     def report(event: dict[str, Any]) -> None:
         if event["event"] == "hang":
@@ -89,42 +91,42 @@ def _run_and_record(
             return
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
-            kept = {name: value for name, value in job.items() if name != "driver"}
-            write_json(folder / EXPERIMENT, {"experiment": job["experiment"], "job": kept}, owner=lease)
+            record = job.as_dict()
+            del record["driver"]
+            write_json(folder / EXPERIMENT, {"experiment": record["experiment"], "job": record}, owner=lease)
             # A record says whose it is: it may be taken to another machine, without its folder.
-            event |= {"experiment": job["experiment"], "cells": job["cells"], "tags": job["tags"]}
+            event |= {name: record[name] for name in ("experiment", "cells", "tags")}
         append_event(folder / EVENTS, event, owner=lease)
         tell(event)
 
     try:
-        return _run(job, dataclasses.replace(context, report=report), stop, lease)
+        return _run(job, dataclasses.replace(context, report=report), lease)
     except Stopped as stopped:
         report({"event": "stopped", "step": stopped.step})
         return {"status": "stopped", "exit_status": stopped.exit_status}
     except SetrError as error:
         # Trying again would end the same way. What another process or experiment does there is not for us to end.
-        if error.code != "E_LEASE" and _is_ours(folder, job):
+        if error.code != "E_LEASE" and _is_ours(job):
             report({"event": "failed", "step": 0, "cause": str(error)})
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
 
 
-def _is_ours(folder: Path, job: dict[str, Any]) -> bool:
+def _is_ours(job: Job) -> bool:
     """Returns whether the folder trains the job's experiment, or nothing yet."""
-    identity = Experiment.from_dict(job["experiment"]).identity
-    return (read_json(folder / IDENTITY) or {}).get("identity", identity) == identity
+    identity = job.experiment.identity
+    return (read_json(job.folder / IDENTITY) or {}).get("identity", identity) == identity
 
 
-def _run(job: dict[str, Any], context: Context, stop: StopRequest | None, lease: Lease | None) -> dict[str, Any]:
-    require_code(job["tags"].get(SNAPSHOT_TAG, ""))  # where every worker starts, whoever has started it
-    folder = Path(job["folder"])
-    experiment = require_own_code(job)
+def _run(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
+    require_code(job.tags.get(SNAPSHOT_TAG, ""))  # where every worker starts, whoever has started it
+    folder, experiment, protocols = job.folder, job.experiment, job.protocols
+    require_own_code(job)
     shards = prepare_process(job, context)
-    require_same_data(job, experiment, shards)
-    protocols = [Protocol(**record) for record in job["protocols"]]
+    require_same_data(job, shards)
     if context.broadcast_json(_is_done(folder, experiment, protocols, shards["val"]) if context.rank == 0 else None):
         return {"status": "finished"}
-    require_batch_statistics(experiment, job["micro_batch"], context.world_size)
-    model, receipts = new_model(experiment, job["weights"])
+    require_batch_statistics(experiment, job.settings.micro_batch, context.world_size)
+    model, receipts = new_model(experiment, job.weights)
 
     newest: dict[str, Evaluation] = {}  # by protocol: the last evaluation of the loop is not done again
 
@@ -145,11 +147,7 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None, lease:
         model=model,
         shards=shards["train"],
         evaluate=lambda candidate: score(candidate).scores.as_dict(),
-        folder=folder,
-        context=context,
-        settings=settings_of(job),
-        should_stop=stop or Path(job["stop_file"]).exists,
-        lease=lease,
+        execution=Execution(folder, context, job.settings, lease, job.allow_drift),
     )
     kept = context.broadcast_json(_kept_scores(folder, outcome) if context.rank == 0 else None)
     scored_on = shards["val"].manifest_hash
@@ -184,30 +182,15 @@ def _run(job: dict[str, Any], context: Context, stop: StopRequest | None, lease:
     return {"status": "finished"}
 
 
-def prepare_process(job: dict[str, Any], context: Context) -> dict[str, Shards]:
+def prepare_process(job: Job, context: Context) -> dict[str, Shards]:
     """Returns the job's data by split; the process has as many threads as the job says."""
     if str(context.device) == "cpu":
-        torch.set_num_threads(job["threads"])
+        torch.set_num_threads(job.settings.threads)
     cv2.setNumThreads(1)
-    return {split: open_location(place, local_copy=job["local_copy"]) for split, place in job["shards"].items()}
+    return {split: open_location(place, local_copy=job.local_copy) for split, place in job.shards.items()}
 
 
-def settings_of(job: dict[str, Any]) -> Settings:
-    """Returns how the job's training runs here."""
-    return Settings(
-        threads=job["loader_threads"],
-        micro_batch=job["micro_batch"] or None,
-        log_every=job["log_every"],
-        keep_last=job["keep_checkpoints"],
-        allow_drift=job.get("allow_drift", False),
-        execution=Execution(**job["execution"]),
-        limits=Limits(**job["watchdog"]),
-        max_quarantined=job["max_quarantined"],
-        photometric_on=job["photometric_on"],
-    )
-
-
-def _is_done(folder: Path, experiment: Experiment, protocols: list[Protocol], shards: Shards) -> bool:
+def _is_done(folder: Path, experiment: Experiment, protocols: Sequence[Protocol], shards: Shards) -> bool:
     """Returns whether nothing is left to do: a worker of a killed driver may have finished since this was planned."""
     state, _ = state_of(folder, protocols, identity=experiment.identity, validation=shards.manifest_hash)
     return state == "done"
@@ -219,7 +202,7 @@ def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:
     return stored.get("scores", {}) if stored.get("checkpoint") == outcome.checkpoint.sha256 else {}
 
 
-def new_model(experiment: Experiment, weights: list[str]) -> tuple[Segmenter, list[dict[str, Any]]]:
+def new_model(experiment: Experiment, weights: Sequence[str]) -> tuple[Segmenter, list[dict[str, Any]]]:
     """Returns the experiment's model as it is before the first step, and the receipts of the weights it starts from.
 
     Raises InputError (E_WEIGHTS_CHANGED) if the weights are not those that the experiment is planned with.
@@ -283,7 +266,7 @@ def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
         "worst_images": [dataclasses.asdict(row) for row in evaluation.worst(WORST_IMAGES)],
         "calibration_error": expected_calibration_error(evaluation.calibration),
         "calibration": evaluation.calibration.tolist(),
-        "protocol": json.loads(json.dumps(dataclasses.asdict(evaluation.protocol))),
+        "protocol": to_dict(evaluation.protocol),
         "digest": evaluation.protocol.digest(),
         "scoring": scoring_code(),
     }

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,10 @@ from pipelines.command import resolve, resolve_location
 from pipelines.earlier import Finished, difference_to_nearest, finished_experiments, words
 from pipelines.hardware import has_bfloat16
 from pipelines.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
+from pipelines.job import Job, settings_of
 from pipelines.ledger import state_of
 from pipelines.lineage import origin
-from setr.config import Config, build
+from setr.config import Config, build, to_dict
 from setr.data.locations import below, manifest_at
 from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError
@@ -27,7 +27,7 @@ from setr.paper.experiment import Experiment
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
-from setr.training.settings import Execution
+from setr.training.lease import Lease
 
 
 @dataclass(frozen=True)
@@ -64,35 +64,29 @@ class Planned:
         """Returns state and step as they are now."""
         return state_of(self.folder, self.protocols, identity=self.identity, validation=self.validation)
 
-    def job(self, config: Config, stop_file: Path, *, allow_drift: bool = False) -> dict[str, Any]:
-        """Returns the plain dictionary that pipelines.experiment.run_experiment takes."""
-        training = config.training
+    def job(
+        self, config: Config, stop_file: Path, *, allow_drift: bool = False, driver: Lease | None = None
+    ) -> dict[str, Any]:
+        """Returns the job (pipelines.job.Job) as the dictionary that travels to a worker."""
         shards = resolve_location(config.data.shards)
-        return {
-            "experiment": self.experiment.as_dict(),
-            "identity": self.identity,
-            "code": self.code,
-            "modules": dict(self.modules),
-            "validation": self.validation,
-            "folder": str(self.folder),
-            "shards": {split: below(shards, self.experiment.dataset, split) for split in ("train", "val")},
-            "local_copy": config.data.local_copy,
-            "weights": [str(path) for path in self.weights],
-            "protocols": [json.loads(json.dumps(dataclasses.asdict(protocol))) for protocol in self.protocols],
-            "threads": training.threads,
-            "loader_threads": training.loader_threads,
-            "micro_batch": training.micro_batch,
-            "log_every": training.log_every,
-            "keep_checkpoints": training.keep_checkpoints,
-            "execution": {field.name: getattr(training, field.name) for field in dataclasses.fields(Execution)},
-            "watchdog": dataclasses.asdict(training.watchdog),
-            "max_quarantined": training.max_quarantined,
-            "photometric_on": training.photometric_on,
-            "stop_file": str(stop_file),
-            "allow_drift": allow_drift,
-            "cells": list(self.cells),
-            "tags": origin(),
-        }
+        return Job(
+            experiment=self.experiment,
+            identity=self.identity,
+            code=self.code,
+            modules=self.modules,
+            validation=self.validation,
+            folder=self.folder,
+            shards={split: below(shards, self.experiment.dataset, split) for split in ("train", "val")},
+            local_copy=config.data.local_copy,
+            weights=tuple(str(path) for path in self.weights),
+            protocols=self.protocols,
+            settings=settings_of(config.training),
+            stop_file=stop_file,
+            cells=self.cells,
+            tags=origin(),
+            allow_drift=allow_drift,
+            driver=driver,
+        ).as_dict()
 
 
 def plan_sweep(config: Config, *, lenient: bool = False) -> list[Planned]:
@@ -275,7 +269,7 @@ def own_recipe(recipe: Recipe, config: Config) -> Recipe:
     if precision == "auto":
         precision = "bfloat16" if has_bfloat16() else "float32"
     values = {
-        **json.loads(json.dumps(dataclasses.asdict(recipe))),
+        **to_dict(recipe),
         "precision": precision,
         **config.training.recipe,
     }

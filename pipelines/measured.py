@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from pipelines.job import run_settings
 from pipelines.ledger import EVENTS, EXPERIMENT
 from setr.errors import InputError
 from setr.paper.experiment import Experiment
@@ -47,10 +48,9 @@ def _training(folder: Path) -> Measurement | None:
     if finished is None or started is None:
         return None
     record = json.loads((folder / EXPERIMENT).read_text(encoding="utf-8"))
-    experiment, job = Experiment.from_dict(record["experiment"]), record["job"]
+    experiment, settings = Experiment.from_dict(record["experiment"]), run_settings(record["job"])
     recipe = experiment.recipe
-    checkpointing = bool(job.get("execution", {}).get("activation_checkpointing", False))
-    ways = Ways(int(started["world_size"]), int(job["micro_batch"]), checkpointing)
+    ways = Ways(int(started["world_size"]), settings.micro_batch, settings.activation_checkpointing)
     key = kind_of(
         variant=experiment.variant,
         scale=experiment.scale,

@@ -68,8 +68,7 @@ def run_all(
     cannot be written. Workers write as long as `lease`, the storage path's, is this process's. `work` is done on the
     jobs that `job_of` makes (None: those that train); what does not train leaves its own record.
     """
-    driver = {"driver": lease.as_dict()} if lease is not None else {}
-    job_of = job_of or (lambda entry: entry.job(config, stop_file) | driver)
+    job_of = job_of or (lambda entry: entry.job(config, stop_file, driver=lease))
     untold: list[tuple[str, Event]] = []
 
     def record(entry: Planned, outcome: Mapping[str, Any]) -> None:

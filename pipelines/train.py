@@ -80,7 +80,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             sessions.append(_start_session(config, entry))
             return entry.job(config, entry.folder / "stop", allow_drift=arguments.allow_drift)
 
-        context = dataclasses.replace(context, versions=engine_versions())
+        context = dataclasses.replace(context, versions=engine_versions(), should_stop=stop)
         replay = context.on_main(replays)
         if replay is not None:
             from pipelines.proving import prove_experiment
@@ -89,9 +89,9 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         job = context.on_main(begin)
         outcome: Outcome = {"status": "finished"}
         if job is not None and context.is_main:
-            outcome = _recorded(sessions[0], lambda: run_experiment(job, context, stop))
+            outcome = _recorded(sessions[0], lambda: run_experiment(job, context))
         elif job is not None:
-            outcome = run_experiment(job, context, stop)
+            outcome = run_experiment(job, context)
     if context.is_main:
         _print_end(planned[0], outcome)
     return int(outcome.get("exit_status", 0))

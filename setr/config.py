@@ -16,6 +16,7 @@ from setr.redaction import remember
 from setr.settings.overrides import apply_override
 from setr.settings.recipe_rules import RECIPE_RULES
 from setr.settings.rules import SEED, above, between, check_rules
+from setr.settings.run import OFTEN, STEPS, RunSettings
 from setr.settings.strict import build as build
 from setr.settings.written import parse
 
@@ -23,13 +24,10 @@ from setr.settings.written import parse
 IMAGES = between(1, 10_000_000, "more than any data set has")
 BATCH = between(1, 65_536, "images of one step")
 SHARE = between(0, 65_536, "images of one step")
-STEPS = between(1, 10_000_000, "years of training")
 THREADS = between(1, 1024, "more than a machine has cores")
 PROCESSES = between(0, 1024, "more than a machine has cores")
-OFTEN = between(1, 10_000, "more often than anybody reads")
 FACTOR = above(0.0, 1e6, "beyond what a rate can be multiplied by")
 RATE = above(0.0, 100.0, "no training survives such a rate")
-SECONDS = above(0.0, 604_800.0, "a week")
 MINUTES = between(0.0, 10_080.0, "a week")
 TFLOPS = between(1e-3, 1e6, "beyond any processor")
 LAYERS = between(0, 1023, "more than any encoder has")
@@ -107,19 +105,7 @@ class MiniatureConfig:
 
 
 @dataclass(frozen=True)
-class WatchdogConfig:
-    """How long, in seconds, a section of a training may go on without progress before its process is ended."""
-
-    step: float = field(default=30.0, metadata=SECONDS)  # at least, waiting for data included
-    # Times the 99th percentile of the steps so far.
-    step_factor: float = field(default=10.0, metadata=between(1.0, 1e6, "a week for steps of a second"))
-    setup: float = field(default=900.0, metadata=SECONDS)  # and the first three steps, which may compile
-    checkpoint: float = field(default=900.0, metadata=SECONDS)
-    evaluation: float = field(default=3600.0, metadata=SECONDS)
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
+class TrainingConfig(RunSettings):
     """One training (pipelines/train.py), and what every training of a sweep shares."""
 
     cell: str = ""  # a cell of the paper, such as table2/setr-pup/80k; empty: variant and schedule below
@@ -128,21 +114,7 @@ class TrainingConfig:
     seed: int = field(default=0, metadata=SEED)
     # Processes (train.py: on this machine) that share the global batch.
     workers: int = field(default=1, metadata=between(1, 4096, "more than a batch has images"))
-    threads: int = field(default=1, metadata=THREADS)  # torch threads per worker on a CPU
-    loader_threads: int = field(default=1, metadata=PROCESSES)
-    micro_batch: int = field(default=0, metadata=SHARE)  # images per forward on one worker; 0: the whole share
-    photometric_on: Literal["auto", "cpu", "device"] = "auto"  # where colours are distorted; auto: the device if no CPU
-    # Share of damaged records; 0: stop at one.
-    max_quarantined: float = field(default=0.0, metadata=between(0.0, 1.0, "a share"))
-    log_every: int = field(default=10, metadata=STEPS)  # steps
-    keep_checkpoints: int = field(default=2, metadata=OFTEN)
-    # Speed and memory; null and auto follow the device (setr/training/settings.py). Only `precision` decides results.
     precision: Literal["auto", "float32", "bfloat16"] = "auto"  # auto: bfloat16 if this process sees a GPU for it
-    compile: bool | None = None  # torch.compile of the transformer's layers; null: on a GPU, from 2000 steps on
-    channels_last: bool | None = None  # memory order of the decoders' convolutions; null: on a GPU
-    activation_checkpointing: bool = False  # of the transformer's layers: a third more work, a sixth of the memory
-    optimizer_kernel: Literal["auto", "fused", "foreach", "plain"] = "auto"  # auto: fused on CPU and GPU
-    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     # train.py alone: where to train or go on; empty: <storage.checkpoints>/<identity>.
     folder: str = field(default="", metadata=PATH)
     recipe: dict[str, Any] = field(default_factory=dict)  # own recipe: fields of setr.paper.recipes.Recipe

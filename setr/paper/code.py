@@ -53,7 +53,7 @@ NOT_FOLLOWED = (
     "setr.training.watchdog",
 )
 # Records that enter the spec by their values: of these classes the methods count, not the fields and their defaults.
-RECORDS = ("setr.models.specification", "setr.training.settings")
+RECORDS = ("setr.models.specification", "setr.settings.run")
 # Tables of which an experiment uses the entries that its structure names.
 CHOSEN_TABLES = ("setr.models.segmenter:DECODERS", "setr.models.segmenter:ENCODERS", "setr.models.segmenter:STEMS")
 

@@ -15,7 +15,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -31,11 +31,11 @@ from setr.paper.experiment import Experiment
 from setr.training import checkpoint
 from setr.training.checkpoint import CheckpointInfo
 from setr.training.computation import Computation
-from setr.training.context import Context, Event
+from setr.training.context import Event
 from setr.training.events import is_evaluation
-from setr.training.lease import Lease, exclusive
+from setr.training.execution import Execution
+from setr.training.lease import exclusive
 from setr.training.resume import Found, find_checkpoint, require_same_tensors
-from setr.training.settings import Settings
 from setr.training.step import StepResult
 from setr.training.trace import NAME as TRACE
 from setr.training.trace import STEPS_FROM_CHECKPOINT
@@ -62,26 +62,17 @@ class Outcome:
 class Attempt:
     """Holds what the loop's lines work on; a context manager."""
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        *,
-        model: nn.Module,
-        shards: Shards,
-        folder: Path,
-        context: Context,
-        settings: Settings,
-        lease: Lease | None = None,
-    ) -> None:
-        """Take hold of the parts; `model` is trained in place. The first rank takes the folder's `lease` if None."""
-        self.lease = lease
-        self.experiment, self.recipe, self.context, self.settings = experiment, experiment.recipe, context, settings
-        self.folder, self.shards, self.model = folder, shards, model
+    def __init__(self, experiment: Experiment, *, model: nn.Module, shards: Shards, execution: Execution) -> None:
+        """Take hold of the parts; `model` is trained in place."""
+        self.experiment, self.recipe = experiment, experiment.recipe
+        self.context, self.settings, self.folder = execution.context, execution.settings, execution.folder
+        self.lease, self.allow_drift = execution.lease, execution.allow_drift
+        self.shards, self.model = shards, model
         self.sections = Sections()
-        self.writer = checkpoint.Writer(folder, background=settings.background_save)
+        self.writer = checkpoint.Writer(self.folder)
         self.environment = {
             **{name: importlib.metadata.version(name) for name in ("torch", "timm")},
-            **context.versions,
+            **self.context.versions,
         }
         self.saved: CheckpointInfo | None = None  # the newest that is on disk
         self.pending: int | None = None  # step of the checkpoint being written
@@ -99,7 +90,7 @@ class Attempt:
             self.sections,
             self.folder,
             rank=self.context.rank,
-            limits=self.settings.limits,
+            limits=self.settings.watchdog,
             on_hang=lambda cause: self.report("hang", self.saved.step if self.saved else 0, cause=cause),
         )
         self._exit.enter_context(hang)
@@ -137,7 +128,7 @@ class Attempt:
             world_size=self.context.world_size,
             device=self.context.device,
             environment=self.environment,
-            execution=asdict(computation.execution),
+            execution=computation.settings.execution(),
             host=socket.gethostname(),
             process=os.getpid(),
             # Statistics of the whole global batch, unless gradients are accumulated: then of what goes through at once.
@@ -302,7 +293,9 @@ class Attempt:
     def _prune(self) -> None:
         ranked = [(found.get("mIoU") or 0.0, step) for step, found in self.evaluations.items()]
         best = [max(ranked)[1]] if ranked else []
-        removed = checkpoint.prune(self.folder, keep_last=self.settings.keep_last, keep_steps=best, owner=self.lease)
+        removed = checkpoint.prune(
+            self.folder, keep_last=self.settings.keep_checkpoints, keep_steps=best, owner=self.lease
+        )
         if self.trace is not None:
             self.trace.forget(removed)
 
@@ -316,7 +309,7 @@ class Attempt:
                 self.folder,
                 self._origin(),
                 last_step=self.recipe.iterations,
-                allow_drift=self.settings.allow_drift,
+                allow_drift=self.allow_drift,
                 owner=self.lease,
             )
             return {"info": found.info, "state": found.state, "notes": found.notes, "evaluations": self._kept_scores()}

@@ -210,10 +210,9 @@ def prune(root: Path, *, keep_last: int, keep_steps: Iterable[int] = (), owner: 
 class Writer:
     """Writes checkpoints aside while training goes on; at most one is under way, so memory and disk stay bounded."""
 
-    def __init__(self, root: Path, *, background: bool = True) -> None:
-        """Write under `root`; without `background`, save() returns when the checkpoint is on disk."""
+    def __init__(self, root: Path) -> None:
+        """Write under `root`."""
         self.root = root
-        self.background = background
         self.owner: Owner | None = None  # of `root`, asked before a checkpoint gets its name
         self.seconds = 0.0  # the last write took
         self._copies: dict[str, dict[str, Tensor]] = {}
@@ -225,9 +224,6 @@ class Writer:
         """Copy the tensors and start to write them; the last write must have been waited for."""
         assert (self._thread, self._written) == (None, None), "join() comes before the next save()"
         copies = self._copy(tensors)
-        if not self.background:
-            self._write(step, copies, state)
-            return
         self._thread = threading.Thread(target=self._write, args=(step, copies, state), name="checkpoint", daemon=True)
         self._thread.start()
 

@@ -13,12 +13,13 @@ from setr.data.loader import Batch, Loader
 from setr.data.shards import Shards
 from setr.data.transforms import Augmentation
 from setr.paper.experiment import Experiment
+from setr.settings.run import RunSettings
 from setr.training.batch_norm import share_statistics, slow_momentum
 from setr.training.context import Context
 from setr.training.ema import MovingAverage
-from setr.training.execution import prepare_model, release_model
 from setr.training.gradients import GradientSum
 from setr.training.loss import class_weights
+from setr.training.model_setup import prepare_model, release_model
 from setr.training.optim import (
     build_optimizer,
     group_learning_rates,
@@ -26,7 +27,6 @@ from setr.training.optim import (
     optimizer_tensors,
     set_learning_rate,
 )
-from setr.training.settings import Settings
 from setr.training.step import StepResult, TrainingModule, seed_step, train_step
 
 State = dict[str, dict[str, Tensor]]  # model, optimizer and, where there is one, ema: tensors by name
@@ -36,17 +36,17 @@ class Computation:
     """A model on its way through the steps of an experiment; every method is called on all ranks alike."""
 
     def __init__(
-        self, experiment: Experiment, *, model: nn.Module, shards: Shards, context: Context, settings: Settings
+        self, experiment: Experiment, *, model: nn.Module, shards: Shards, context: Context, settings: RunSettings
     ) -> None:
         """Build everything around `model`, which is trained in place."""
         recipe, manifest, device = experiment.recipe, shards.manifest, context.device
-        self.experiment, self.recipe, self.context, self.settings = experiment, recipe, context, settings
+        self.experiment, self.recipe, self.context = experiment, recipe, context
+        self.settings = settings.on_device(device, steps=recipe.iterations)
         self.model = share_statistics(model.to(device), world_size=context.world_size, device=device)
-        self.execution = settings.execution.on_device(device, steps=recipe.iterations)
-        prepare_model(self.model, self.execution)
+        prepare_model(self.model, self.settings)
         self.model.train()
         weights = class_weights(recipe.class_weights, manifest.class_histogram)
-        self.optimizer = build_optimizer(self.model, recipe, kernel=self.execution.optimizer_kernel)
+        self.optimizer = build_optimizer(self.model, recipe, kernel=self.settings.optimizer_kernel)
         self.average = MovingAverage(self.model, recipe.ema_decay) if recipe.ema_decay else None
         self.training = TrainingModule(
             self.model,
@@ -80,7 +80,7 @@ class Computation:
             seed=self.experiment.seed,
             rank=self.context.rank,
             world_size=self.context.world_size,
-            threads=settings.threads,
+            threads=settings.loader_threads,
             start_step=first_step,
             stop_step=stop_step,
             replace_damaged=settings.max_quarantined > 0,
@@ -103,7 +103,7 @@ class Computation:
             batch,
             context=self.context,
             gradients=self.gradients,
-            micro_batch=self.settings.micro_batch,
+            micro_batch=self.settings.micro_batch or None,
             stop=stop,
         )
         if self.average is not None:

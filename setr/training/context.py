@@ -30,7 +30,8 @@ class Context:
 
     `report` gets every event, on every rank and in the same order there (some engines insist on that); rank 0's holds
     what only rank 0 knows, such as a checkpoint's hash. `versions` names the engines' versions, e.g. {"ray": "2.60.0"}:
-    they are compared when a training resumes.
+    they are compared when a training resumes. `should_stop`, asked after each step on every rank, says whether to save
+    and leave; its `exit_status`, if it has one, is what the process should end with.
     """
 
     rank: int = 0
@@ -38,6 +39,7 @@ class Context:
     device: str = "cpu"
     report: Callable[[Event], None] = _ignore
     local_rank: int = 0
+    should_stop: Callable[[], bool] | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -155,6 +157,10 @@ class StopRequest(threading.Event):
     """An event that asks a training to save and leave, with the exit status that goes with the reason."""
 
     exit_status = 128 + signal.SIGTERM
+
+    def __call__(self) -> bool:
+        """Returns whether it was set."""
+        return self.is_set()
 
 
 @contextmanager

@@ -1,51 +1,19 @@
-"""How a training is carried out on a device: what decides speed and memory, and results by their rounding at most.
+"""Where and how one training runs."""
 
-None of it belongs to an experiment's identity; the `start` event says what was used.
-"""
+from dataclasses import dataclass, field
+from pathlib import Path
 
-from collections.abc import Callable
-from typing import Any
-
-import torch
-from torch import Tensor, nn
-
-from setr.models.encoder import run_block
-from setr.training.settings import Execution
+from setr.settings.run import RunSettings
+from setr.training.context import Context
+from setr.training.lease import Lease
 
 
-def prepare_model(model: nn.Module, execution: Execution) -> None:
-    """Makes the model ready to train as `execution` (of `on_device`) says; parameters keep names and identity.
+@dataclass(frozen=True)
+class Execution:
+    """A training's surroundings, none of which belongs to the experiment."""
 
-    On a GPU float32 means float32: convolutions do not round their inputs to TF32, which PyTorch lets them by default.
-    """
-    torch.backends.cudnn.allow_tf32 = False
-    for part in model.children():
-        if execution.channels_last and not _has_layers(part):
-            part.to(memory_format=torch.channels_last)
-    encoder: Any = getattr(model, "encoder", None)
-    if _has_layers(encoder):
-        encoder.set_grad_checkpointing(execution.activation_checkpointing)
-        if execution.compile:
-            encoder.run_training_block = _compiled(len(encoder.blocks))
-
-
-def release_model(model: nn.Module) -> None:
-    """Takes back what only a training needs: a trained model runs its layers as they are."""
-    encoder: Any = getattr(model, "encoder", None)
-    if _has_layers(encoder):
-        encoder.set_grad_checkpointing(False)
-        encoder.run_training_block = run_block
-
-
-def _has_layers(part: object) -> bool:
-    """Returns whether a part of a model is a transformer, whose layers can be recomputed and compiled one by one."""
-    return hasattr(part, "run_training_block")
-
-
-def _compiled(layers: int) -> Callable[[nn.Module, Tensor], Tensor]:
-    """Returns run_block compiled: one graph for all layers, unless they differ in their stochastic depth."""
-    import torch._dynamo
-
-    # One entry for each such difference; beyond the limit layers would silently run as they are.
-    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, 2 * layers)
-    return torch.compile(run_block, dynamic=False)
+    folder: Path  # the experiment's
+    context: Context
+    settings: RunSettings = field(default_factory=RunSettings)
+    lease: Lease | None = None  # the folder's, on the first rank; None: taken for the time of the training
+    allow_drift: bool = False  # go on although the folder was trained by something else

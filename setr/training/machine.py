@@ -2,7 +2,6 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ def describe_machine(computation: Computation) -> Machine:
         "world_size": context.world_size,
         "forward_images": computation.forward_images,
         "distort_later": computation.loader.distort_later,
-        "execution": asdict(computation.execution),
+        "execution": computation.settings.execution(),
         "versions": {
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -10,7 +10,7 @@ before its last step cannot be proven. Nothing is written.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import nn
 from setr.data.shards import Shards
 from setr.errors import EnvironmentFailure, IntegrityError, SetrError
 from setr.paper.experiment import Experiment
+from setr.settings.run import EXECUTION, RunSettings
 from setr.training import checkpoint
 from setr.training.checkpoint_names import step_name
 from setr.training.comparison import ImageCounts, Scale, compare_images, compare_step, initial_difference
@@ -28,7 +29,6 @@ from setr.training.context import Context
 from setr.training.equivalences import FIRST_STEPS, Verdict
 from setr.training.foreseen import foreseen_difference
 from setr.training.machine import describe_machine, machine_differences
-from setr.training.settings import Execution, Settings
 from setr.training.trace import (
     NAME,
     PARAMETERS_AFTER,
@@ -62,7 +62,7 @@ def replay(
     new_model: Callable[[], nn.Module],
     shards: Shards,
     context: Context,
-    settings: Settings,
+    settings: RunSettings,
     count_images: CountImages,
 ) -> Verdict:
     """Returns, on every rank, whether the present code computes what `trained` was trained with.
@@ -78,7 +78,7 @@ class _Replay:
     """One replay on one rank; what is compared, rank 0 alone knows."""
 
     def __init__(
-        self, experiment: Experiment, trained: Trained, shards: Shards, context: Context, settings: Settings
+        self, experiment: Experiment, trained: Trained, shards: Shards, context: Context, settings: RunSettings
     ) -> None:
         self.experiment, self.trained, self.shards, self.context = experiment, trained, shards, context
         self.settings = settings
@@ -270,7 +270,7 @@ def _failure(error: Exception) -> str:
     return f"the code cannot compute what was trained: {text[0]}"
 
 
-def _as_trained(settings: Settings, machine: dict[str, Any], context: Context) -> Settings:
+def _as_trained(settings: RunSettings, machine: dict[str, Any], context: Context) -> RunSettings:
     """Returns the settings with what decided the training's numbers, as far as this device can follow."""
     settings = replace(
         settings,
@@ -281,10 +281,9 @@ def _as_trained(settings: Settings, machine: dict[str, Any], context: Context) -
     device = torch.device(context.device).type
     if device != machine["device"]:
         return settings
-    known = {field.name for field in fields(Execution)}
-    execution = Execution(**{name: value for name, value in machine["execution"].items() if name in known})
+    execution = {name: value for name, value in machine["execution"].items() if name in EXECUTION}
     # Elsewhere than on a CPU nothing is equal to the bit anyway, and compiling costs more than a few steps.
-    return replace(settings, execution=execution if device == "cpu" else replace(execution, compile=False))
+    return replace(settings, **execution | ({} if device == "cpu" else {"compile": False}))
 
 
 def _missing(what: str, where: Path) -> IntegrityError:

@@ -11,26 +11,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from setr.settings.run import Limits
 
 T = TypeVar("T")
 
 EXIT_STATUS = 75  # EX_TEMPFAIL: start me again
 TELL_SECONDS = 5.0  # for the stacks and for whoever is told of a hang
 SETUP, DATA, STEP, CHECKPOINT, EVALUATION = "setup", "data", "step", "checkpoint", "evaluation"
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How long a section may last, in seconds (`training.watchdog` in params.yaml)."""
-
-    setup: float = 900.0
-    checkpoint: float = 900.0
-    evaluation: float = 3600.0
-    step: float = 30.0  # at least; and `step_factor` times the 99th percentile of the steps so far
-    step_factor: float = 10.0
 
 
 class Sections:

@@ -1,6 +1,5 @@
 """What stands in the way of a training before its first step."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ from tiny import settings
 
 from pipelines import experiment as module
 from pipelines.experiment import require_batch_statistics
+from pipelines.job import Job
 from pipelines.jobs import Planned
 from setr.errors import InputError
 from setr.models.variants import structure_record, variant_spec
@@ -45,15 +45,15 @@ def test_two_values_are_enough(batch_size: int, micro_batch: int, workers: int, 
 def test_a_hang_is_in_the_record_whichever_rank_notices(
     rank: int, home: Path, trained: Planned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hang(job: dict[str, Any], context: Context, stop: Any, lease: Any) -> dict[str, Any]:
+    def hang(job: Job, context: Context, lease: Any) -> dict[str, Any]:
         context.report({"event": "metrics", "step": 3, "loss": 1.0})
         context.report({"event": "hang", "step": 2, "cause": "no progress"})
         return {}
 
     monkeypatch.setattr(module, "_run", hang)
-    job = {**json.loads(json.dumps(trained.job(settings(), tmp_path / "stop"))), "folder": str(tmp_path)}
+    job = Job.from_dict({**trained.job(settings(), tmp_path / "stop"), "folder": str(tmp_path)})
     told: list[dict[str, Any]] = []
-    module._run_and_record(job, Context(rank=rank, world_size=2, report=told.append), None, None)
+    module._run_and_record(job, Context(rank=rank, world_size=2, report=told.append), None)
     found = [(event["event"], event.get("rank")) for event in read_events(tmp_path / "events.jsonl")]
     assert found == ([("metrics", None)] if rank == 0 else []) + [("hang", rank)]
     assert [event["event"] for event in told] == [kind for kind, _ in found]

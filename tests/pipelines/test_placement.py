@@ -22,7 +22,7 @@ def entry(folder: Path, name: str, workers: int, steps: int = 10) -> Any:
         folder=folder / name,
         workers=workers,
         experiment=SimpleNamespace(recipe=recipe),
-        job=lambda config, stop: {"name": name, "steps": steps},
+        job=lambda config, stop, driver: {"name": name, "steps": steps},
     )
 
 

@@ -89,7 +89,7 @@ def test_two_ranks_leave_together_and_torchrun_ends_what_they_began(home: Path) 
     ranks[1].send(signal.SIGTERM)  # one process of many is told, all leave
     said = [rank.end(143) for rank in ranks]
     assert "setr-pup-random 40k seed 4" in said[0]
-    assert said[1] == ""
+    assert all(line.startswith("waiting for ") for line in said[1].splitlines()), said[1]  # it was the faster one
 
     done = subprocess.run(  # the command starts torchrun
         [sys.executable, str(PROJECT / "pipelines" / "train.py"), CELL, *TINY, *words, "training.workers=2"],

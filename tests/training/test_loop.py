@@ -24,11 +24,12 @@ from tiny_training import (
 from setr.data.loader import Loader
 from setr.data.transforms import normalise
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
+from setr.settings.run import Limits
 from setr.training import checkpoint, lease
 from setr.training import computation as computation_module
 from setr.training.context import Context, Stopped, StopRequest
 from setr.training.resume import IDENTITY
-from setr.training.watchdog import EXIT_STATUS, Limits
+from setr.training.watchdog import EXIT_STATUS
 
 
 @pytest.fixture(scope="module")
@@ -88,19 +89,14 @@ def test_a_run_tells_what_it_did(undisturbed):
     assert names == sorted({f"step-{step:08d}" for step in (9, 12, best)})
 
 
-@pytest.mark.parametrize("background_save", [True, False])
 @pytest.mark.parametrize("stop_after", [1, 3, 7, 11])
-def test_stopped_run_goes_on_to_the_same_bits(tmp_path, undisturbed, stop_after, background_save):
+def test_stopped_run_goes_on_to_the_same_bits(tmp_path, undisturbed, stop_after):
     calls = []
     with pytest.raises(Stopped) as stopped:
-        run(
-            tmp_path,
-            should_stop=lambda: calls.append(0) or len(calls) == stop_after,
-            background_save=background_save,
-        )
+        run(tmp_path, should_stop=lambda: calls.append(0) or len(calls) == stop_after)
     assert (stopped.value.step, stopped.value.exit_status) == (stop_after, 143)
     torch.rand(7)  # whatever the random numbers were at
-    outcome = run(tmp_path, background_save=background_save, threads=2)
+    outcome = run(tmp_path, loader_threads=2)
     assert outcome.step == RECIPE.iterations
     assert all(len(found) == 1 for found in losses(tmp_path).values()), "no step was repeated"
     same_training(tmp_path, undisturbed)
@@ -440,7 +436,7 @@ def test_refusing_disk_is_told_in_one_line(tmp_path, monkeypatch):
 
 def test_hung_rank_is_ended_with_its_stacks(tmp_path):
     began = time.monotonic()
-    codes = start(tmp_path, world_size=2, hook=hang_on_rank_1, limits=Limits(step=1.0, step_factor=1.0), seconds=40)
+    codes = start(tmp_path, world_size=2, hook=hang_on_rank_1, watchdog=Limits(step=1.0, step_factor=1.0), seconds=40)
     assert codes == [EXIT_STATUS, EXIT_STATUS]
     assert time.monotonic() - began < 30
     stacks = (next(tmp_path.glob("stacks-rank1-*.txt"))).read_text()
@@ -476,7 +472,7 @@ def test_a_suspended_rank_is_found_by_the_others(tmp_path):
     at = {"event": "metrics", "step": 8, "rank": 1, "signal": signal.SIGSTOP}
     limits = Limits(step=1.0, step_factor=1.0)
     began = time.monotonic()
-    codes = start(tmp_path / "run", world_size=2, at=at, limits=limits, seconds=15)
+    codes = start(tmp_path / "run", world_size=2, at=at, watchdog=limits, seconds=15)
     assert codes == [EXIT_STATUS, -signal.SIGKILL]
     assert time.monotonic() - began < 60
     (stacks,) = (tmp_path / "run").glob("stacks-*.txt")
@@ -490,7 +486,8 @@ def test_a_suspended_rank_is_found_by_the_others(tmp_path):
 
 def test_a_record_that_cannot_be_read_to_its_end_is_a_hang(tmp_path):
     """Storage that never answers: the loader's thread waits, the watchdog ends the process and shows where."""
-    codes = start(tmp_path, shards=SilentShards(), threads=1, limits=Limits(step=1.0, step_factor=1.0), seconds=40)
+    limits = Limits(step=1.0, step_factor=1.0)
+    codes = start(tmp_path, shards=SilentShards(), loader_threads=1, watchdog=limits, seconds=40)
     assert codes == [EXIT_STATUS]
     (stacks,) = tmp_path.glob("stacks-rank0-*.txt")
     assert "no progress in data" in stacks.read_text()

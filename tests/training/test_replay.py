@@ -369,7 +369,7 @@ def test_without_trace_or_earlier_checkpoint_or_with_another_result_nothing_is_p
     verdict = replay_tiny(rewritten(copied, parameters=without), **OPTIONS)
     assert (verdict.equal, verdict.provable) == (False, False)
     assert "lacks parameters" in verdict.first_difference
-    only_the_last = train_to_replay(tmp_path / "last", checkpoint_every=12, evaluate_every=12, keep_last=1)
+    only_the_last = train_to_replay(tmp_path / "last", checkpoint_every=12, evaluate_every=12, keep_checkpoints=1)
     verdict = replay_tiny(only_the_last, checkpoint_every=12, evaluate_every=12)
     assert (verdict.equal, verdict.provable) == (False, False)
     assert "what acts late would not be seen" in verdict.first_difference

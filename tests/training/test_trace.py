@@ -79,7 +79,7 @@ def test_parameters_are_hashed_at_the_start_and_beyond_the_checkpoints_that_are_
 def test_a_stopped_training_has_the_undisturbed_ones_trace(tmp_path, undisturbed, step):
     stopped_after(tmp_path, step)
     assert len(read_trace(tmp_path / NAME).steps) == step
-    run(tmp_path, threads=2)
+    run(tmp_path, loader_threads=2)
     same_records(tmp_path, undisturbed)
     assert not events(tmp_path, "no_trace")
 

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
+from setr.settings.run import Limits
 from setr.training import watchdog
-from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Limits, Sections, limit_seconds, watched
+from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, limit_seconds, watched
 
 
 def test_seconds_go_to_the_section_they_were_spent_in():
@@ -85,7 +86,8 @@ HANGS = """
 import sys, threading, time
 from pathlib import Path
 from setr.training import watchdog
-from setr.training.watchdog import Limits, STEP, Sections, watched
+from setr.settings.run import Limits
+from setr.training.watchdog import STEP, Sections, watched
 watchdog.TELL_SECONDS = 0.5
 folder, what = Path(sys.argv[1]), sys.argv[2]
 def told(cause):

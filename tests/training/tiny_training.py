@@ -19,13 +19,14 @@ from setr.errors import IntegrityError
 from setr.evaluation.metrics import confusion_matrix, image_areas
 from setr.paper.experiment import Experiment
 from setr.paper.recipes import Recipe
+from setr.settings.run import RunSettings
 from setr.training.comparison import ImageCounts
 from setr.training.context import Context
 from setr.training.equivalences import Verdict
 from setr.training.events import append_event, read_events
+from setr.training.execution import Execution
 from setr.training.loop import Outcome, train
 from setr.training.replay import Trained, replay
-from setr.training.settings import Settings
 
 CLASSES = 4
 SIDE = 16
@@ -118,11 +119,14 @@ def run(folder: Path, *, context: Context | None = None, shards: Any = None, **o
     dropout = options.pop("dropout", 0.2)
     model = options.pop("model", None) or tiny_model(dropout=dropout)
     experiment = options.pop("experiment", None) or tiny_experiment(**recipe)
-    names = {field.name for field in dataclasses.fields(Settings)}
-    settings = Settings(**{"threads": 0, "log_every": 1, **{key: options.pop(key) for key in names & options.keys()}})
+    names = {field.name for field in dataclasses.fields(RunSettings)}
+    given = {key: options.pop(key) for key in names & options.keys()}
+    settings = RunSettings(**{"loader_threads": 0, "log_every": 1, **given})
+    context = dataclasses.replace(context or recording(folder), should_stop=options.pop("should_stop", None))
+    drift = options.pop("allow_drift", False)
+    execution = Execution(folder, context, settings, options.pop("lease", None), allow_drift=drift)
     arguments = {"evaluate": fraction_of_sum, **options}
-    shards, context = shards or TinyShards(), context or recording(folder)
-    return train(experiment, model=model, shards=shards, folder=folder, context=context, settings=settings, **arguments)
+    return train(experiment, model=model, shards=shards or TinyShards(), execution=execution, **arguments)
 
 
 def recording(folder: Path, rank: int = 0, world_size: int = 1, at: dict[str, Any] | None = None) -> Context:
@@ -236,6 +240,6 @@ def replay_tiny(trained: Trained, *, context: Context | None = None, model: Any 
         new_model=model or (lambda: tiny_model(dropout=dropout)),
         shards=options.pop("shards", None) or TinyShards(),
         context=context or Context(),
-        settings=Settings(threads=0, **options),
+        settings=RunSettings(loader_threads=0, **options),
         count_images=count_images,
     )

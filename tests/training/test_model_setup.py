@@ -11,9 +11,10 @@ from setr.errors import InputError
 from setr.models.encoder import run_block
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
+from setr.settings.run import COMPILE_FROM, RunSettings
+from setr.settings.strict import build
 from setr.training.context import Stopped
-from setr.training.execution import prepare_model, release_model
-from setr.training.settings import COMPILE_FROM, Execution
+from setr.training.model_setup import prepare_model, release_model
 
 SIZE = EncoderSize("t", embed_dim=8, depth=4, num_heads=2, patch_size=4, decoder_channels=8)
 
@@ -43,19 +44,19 @@ def same_losses(folder: Path, reference: Path, relative: float) -> None:
 
 
 def test_the_device_decides_what_is_left_open() -> None:
-    on_cpu = Execution().on_device("cpu", steps=COMPILE_FROM)
-    assert on_cpu == Execution(compile=False, channels_last=False, optimizer_kernel="fused")
-    on_gpu = Execution().on_device("cuda:1", steps=COMPILE_FROM)
-    assert on_gpu == Execution(compile=True, channels_last=True, optimizer_kernel="fused")
-    assert Execution().on_device("cuda", steps=COMPILE_FROM - 1).compile is False
-    named = Execution(compile=True, channels_last=True, activation_checkpointing=True, optimizer_kernel="plain")
+    on_cpu = RunSettings().on_device("cpu", steps=COMPILE_FROM)
+    assert on_cpu == RunSettings(compile=False, channels_last=False, optimizer_kernel="fused")
+    on_gpu = RunSettings().on_device("cuda:1", steps=COMPILE_FROM)
+    assert on_gpu == RunSettings(compile=True, channels_last=True, optimizer_kernel="fused")
+    assert RunSettings().on_device("cuda", steps=COMPILE_FROM - 1).compile is False
+    named = RunSettings(compile=True, channels_last=True, activation_checkpointing=True, optimizer_kernel="plain")
     assert named.on_device("cpu", steps=1) == named
     with pytest.raises(InputError, match="did you mean fused"):
-        Execution(optimizer_kernel="fussed")
+        build(RunSettings, {"optimizer_kernel": "fussed"}, "training")
 
 
 def test_checkpointed_layers_give_the_same_bits(tmp_path: Path, plain: Path) -> None:
-    train(tmp_path, execution=Execution(activation_checkpointing=True))
+    train(tmp_path, activation_checkpointing=True)
     assert weights(tmp_path) == weights(plain)
 
 
@@ -63,7 +64,7 @@ def test_checkpointed_layers_keep_less() -> None:
     kept = []
     for wanted in (False, True):
         model = pup().train()
-        prepare_model(model, Execution(activation_checkpointing=wanted).on_device("cpu", steps=1))
+        prepare_model(model, RunSettings(activation_checkpointing=wanted).on_device("cpu", steps=1))
         total = [0]
 
         def count(tensor: torch.Tensor, total: list[int] = total) -> torch.Tensor:
@@ -78,29 +79,31 @@ def test_checkpointed_layers_keep_less() -> None:
 
 @pytest.mark.parametrize(
     "execution",
-    [Execution(channels_last=True), Execution(optimizer_kernel="foreach"), Execution(optimizer_kernel="plain")],
+    [{"channels_last": True}, {"optimizer_kernel": "foreach"}, {"optimizer_kernel": "plain"}],
     ids=["channels_last", "foreach", "plain"],
 )
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-def test_memory_order_and_kernels_change_rounding_alone(tmp_path: Path, execution: Execution, optimizer: str) -> None:
+def test_memory_order_and_kernels_change_rounding_alone(
+    tmp_path: Path, execution: dict[str, object], optimizer: str
+) -> None:
     options = {"optimizer": optimizer, "base_lr": 0.05 if optimizer == "sgd" else 1e-3, "weight_decay": 0.01}
     train(tmp_path / "plain", **options)
-    train(tmp_path / "other", execution=execution, **options)
+    train(tmp_path / "other", **execution, **options)
     same_losses(tmp_path / "other", tmp_path / "plain", 1e-5)
 
     # and they go on to the same bits: the optimiser's state comes back in the parameters' memory order
     calls: list[int] = []
     stop = {"should_stop": lambda: calls.append(0) or len(calls) == 2}
     with pytest.raises(Stopped):
-        train(tmp_path / "resumed", execution=execution, **stop, **options)
-    train(tmp_path / "resumed", execution=execution, **options)
+        train(tmp_path / "resumed", **execution, **stop, **options)
+    train(tmp_path / "resumed", **execution, **options)
     assert weights(tmp_path / "resumed") == weights(tmp_path / "other")
 
 
 def test_channels_last_is_for_all_but_the_transformer() -> None:
     model = pup()
     before = dict(model.named_parameters())
-    prepare_model(model, Execution(channels_last=True).on_device("cpu", steps=1))
+    prepare_model(model, RunSettings(channels_last=True).on_device("cpu", steps=1))
     convolution = model.decode_head.convs[0].conv.weight
     assert convolution.is_contiguous(memory_format=torch.channels_last)
     assert not convolution.is_contiguous()
@@ -123,7 +126,7 @@ def test_compiled_layers_change_rounding_alone(tmp_path: Path, plain: Path) -> N
         seen.append(counters["stats"]["unique_graphs"] - graphs)
         return {"mIoU": 1.0}
 
-    train(tmp_path, execution=Execution(compile=True), evaluate=score)
+    train(tmp_path, compile=True, evaluate=score)
     same_losses(tmp_path, plain, 1e-4)
     assert counters["stats"]["unique_graphs"] > 0
     assert seen == [0]
@@ -132,7 +135,7 @@ def test_compiled_layers_change_rounding_alone(tmp_path: Path, plain: Path) -> N
 
 def test_a_trained_model_runs_its_layers_as_they_are() -> None:
     model = pup()
-    prepare_model(model, Execution(compile=True, activation_checkpointing=True).on_device("cpu", steps=1))
+    prepare_model(model, RunSettings(compile=True, activation_checkpointing=True).on_device("cpu", steps=1))
     assert model.encoder.run_training_block is not run_block
     release_model(model)
     assert model.encoder.run_training_block is run_block
