@@ -70,12 +70,14 @@ def run_command(
     add_arguments: Callable[[argparse.ArgumentParser], None] | None = None,
     words: bool = False,
     unused: Mapping[str, str] | None = None,
+    rewrite: Callable[[Sequence[str]], list[str]] = list,
 ) -> None:
     """Parses the command line, prints the resolved `sections` of the settings, runs `work` and exits.
 
-    With `words`, arguments without `=` are the command's own and come as `arguments.words`. `unused` are settings that
-    the command does not read, each with what to do instead: given on its command line, they are a mistake. The exit
-    status is what `work` returns (None: 0), else as `exit_status` has it.
+    `rewrite` makes the words of the command line what the parser understands. With `words`, arguments without `=` are
+    the command's own and come as `arguments.words`. `unused` are settings that the command does not read, each with
+    what to do instead: given on its command line, they are a mistake. The exit status is what `work` returns (None: 0),
+    else as `exit_status` has it.
     """
     for name, value in QUIET_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
@@ -85,7 +87,7 @@ def run_command(
     if add_arguments:
         add_arguments(parser)
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=f"e.g. {section}.<key>=<value>")
-    arguments = parser.parse_intermixed_args()
+    arguments = parser.parse_intermixed_args(rewrite(sys.argv[1:]))
     if words:
         arguments.words = [text for text in arguments.overrides if "=" not in text]
         arguments.overrides = [text for text in arguments.overrides if "=" in text]

@@ -252,7 +252,7 @@ def _own_experiment(config: Config) -> Planned:
         config,
         dataset=data.name,
         variant=training.variant,
-        schedule=training.schedule if training.schedule != "80k" else f"{recipe.iterations} steps",
+        schedule=training.schedule or f"{recipe.iterations} steps",
         seed=training.seed,
         recipe=recipe,
         cell_keys=(),

@@ -242,7 +242,6 @@ def words_of_simulation(words: Sequence[str]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = words_of_simulation(sys.argv[1:])
     with leaving_ray():
         run_command(
             "Train and score every cell of the tables that has no result yet.",
@@ -251,4 +250,5 @@ if __name__ == "__main__":
             sections=SECTIONS,
             add_arguments=_arguments,
             unused=UNUSED,
+            rewrite=words_of_simulation,
         )

@@ -108,9 +108,9 @@ class MiniatureConfig:
 class TrainingConfig(RunSettings):
     """One training (pipelines/train.py), and what every training of a sweep shares."""
 
-    cell: str = ""  # a cell of the paper, such as table2/setr-pup/80k; empty: variant and schedule below
+    cell: str = ""  # a cell of the paper, such as table2/setr-pup/80k; empty: the variant below, on data.name
     variant: str = "setr-pup"
-    schedule: str = "80k"
+    schedule: str = ""  # what an own training is called beside its variant; empty: its steps
     seed: int = field(default=0, metadata=SEED)
     # Processes (train.py: on this machine) that share the global batch.
     workers: int = field(default=1, metadata=between(1, 4096, "more than a batch has images"))

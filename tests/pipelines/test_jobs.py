@@ -132,6 +132,7 @@ def test_an_own_experiment(home: Path) -> None:
     assert (experiment.variant, experiment.schedule, experiment.recipe.iterations) == ("setr-pup-random", "7 steps", 7)
     assert planned.cells == ()
     assert planned.protocols[0].window == (32, 32)
+    assert plan(*words, "schedule=80k").experiment.schedule == "80k", "what somebody calls it is not taken for unsaid"
 
 
 def test_what_cannot_be_trained_is_named(home: Path) -> None:
