@@ -21,6 +21,7 @@ TAGS: Mapping[str, tuple[str, ...]] = {
     "commit": ("git.commit", "mlflow.source.git.commit"),
     "dirty": ("git.dirty",),  # true | false | unknown
     "diff": ("git.diff_sha256",),
+    "snapshot": ("setr.snapshot",),
     "checkpoint": ("setr.checkpoint",),
     "train": ("setr.train_command",),
     "score": ("setr.score_command",),

@@ -128,6 +128,8 @@ def _code_links(result: Result) -> list[Link]:
         found.append(Link("diff", "none: the commit is the code"))
     else:
         found.append(Link("diff", "", "whether the code was changed after the commit was not recorded"))
+    if snapshot := result.tag("snapshot"):  # none: not trained by a command of this project
+        found.append(Link("snapshot", f"{snapshot}, below storage.checkpoints in code/"))
     code = str(result.of("code"))
     found.append(_needed("code hash", code, "the hash of the code that trained it was not recorded"))
     return [*found, *_proof_links(result)]

@@ -44,6 +44,15 @@ def test_whole_chain_in_order(result_of: Make, tmp_path: Path) -> None:
     assert json.loads(as_json([chain]))[0]["whole"] is True
 
 
+def test_a_result_trained_from_a_snapshot_names_it(result_of: Make, tmp_path: Path) -> None:
+    made = result_of(PUP, checkpoint=str(tmp_path))
+    made = dataclasses.replace(made, tags={**made.tags, "setr.snapshot": "5" * 64})
+    (chain,) = trace("table2/setr-pup/80k", [made])
+    [link] = [link for link in chain.links if link.name == "snapshot"]
+    assert "5" * 64 in link.value
+    assert chain.whole
+
+
 def test_one_chain_for_each_seed(result_of: Make) -> None:
     chains = trace("table2/setr-pup/80k", [result_of(PUP, seed=seed) for seed in range(3)])
     assert [chain.result.of("seed") for chain in chains if chain.result] == [0, 1, 2]
