@@ -19,7 +19,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from pipelines.command import PROJECT, SNAPSHOT
-from setr.data.atomic import write_json, write_text
+from setr.data.atomic import storage_failure, write_json, write_text
 from setr.redaction import redact, without_known
 
 COMMIT_VARIABLE = "SETR_GIT_COMMIT"  # set by who builds an image, or submits without pipelines/submit.py
@@ -86,8 +86,11 @@ def write_lineage(project: Path = PROJECT) -> Lineage:
 def keep_diff(storage: Path, found: Lineage) -> None:
     """Writes the diff below the storage path, under its hash: an experiment's record names it."""
     path = storage / DIFFS / f"{found.diff_sha256}.diff"
-    if found.diff and not path.is_file():
-        write_text(path, found.diff)
+    try:
+        if found.diff and not path.is_file():
+            write_text(path, found.diff)
+    except OSError as error:  # a folder that this user may not even look into
+        raise storage_failure(path, error) from error
 
 
 @functools.cache

@@ -190,8 +190,9 @@ def judge(home: str, names: tuple[str, ...]) -> dict[str, Any]:
             _, entry = plan(name)
         if entry.state == "to score":
             verdict = "scored again"
-            _set_clock()
+            _set_clock(STEPS - 1)
             run_experiment(json.loads(json.dumps(entry.job(config, Path(home, "stop")))), Context(report=_no_step))
+            _set_clock(0)
             _, entry = plan(name)
         done = entry.state == "done"
         found[name] = {
@@ -223,12 +224,12 @@ def _no_step(event: dict[str, Any]) -> None:
     assert event["event"] != "metrics", "scoring again has trained"
 
 
-def _set_clock() -> None:
-    """Puts the clock, if the project has one, where it stands when a finished training is scored."""
+def _set_clock(steps: int) -> None:
+    """Puts the clock, if the project has one, behind so many steps: where it stands when a training is scored."""
     with contextlib.suppress(ImportError):
-        from setr.data.step_clock import note_step
+        from setr.data.step_clock import begin_after
 
-        note_step(STEPS - 1)
+        begin_after(steps)  # not the thread's step alone: opening a finished training may count from 0
 
 
 def what_computes(home: str, names: tuple[str, ...], project: str) -> dict[str, Any]:
