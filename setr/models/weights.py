@@ -44,6 +44,7 @@ def import_checkpoint(
     *,
     num_heads: int | None = None,
     taps: Sequence[int] | None = None,
+    align_corners: bool | None = None,
     decoder: str = "naive",
     num_classes: int = 19,
 ) -> tuple[Segmenter, Receipt]:
@@ -52,7 +53,8 @@ def import_checkpoint(
     Reads the authors' checkpoints, mmsegmentation's (0.x, 1.x; SETR, dilated FCN, Semantic FPN) and this project's own
     exports. The model maps normalised images (B, 3, H, W), any H and W, to logits (B, K, H, W); in train mode it adds
     the auxiliary logits, shallow layer first. `num_heads` is width / 64 and `taps` (block indices from 0, shallow
-    first) floor(layer x depth / 24) - 1 unless given here or by the training config in the file.
+    first) floor(layer x depth / 24) - 1 unless given here or by the training config in the file. `align_corners`, of
+    the last resize, is False where all published models have it so; for an FCN with 19 classes it must be said.
 
     A timm or DeiT file holds an encoder alone: only then do `decoder` (naive, pup, mla) and `num_classes` count; that
     decoder starts at random and is `missing` in the receipt. A missing tensor of an encoder is an InputError, as are
@@ -67,6 +69,11 @@ def import_checkpoint(
     shapes = {parameter: tuple(file.tensors[key].shape) for parameter, key in key_map.keys.items()}
     flavour = "authors" if key_map.format.name == "authors" else "mmseg"
     settings = settings_in(file.metadata)
+    if align_corners is not None and key_map.format.holds != "segmenter":
+        what = "align_corners belongs to a decoder; the file holds an encoder alone"
+        raise InputError("E_CKPT_ALIGN", what, where=file.path)
+    if align_corners is not None and key_map.format is OWN:
+        raise InputError("E_CKPT_ALIGN", "the file's header says whether corners are aligned", where=file.path)
     if key_map.format is OWN:
         inferred = Inferred(_own_spec(file), {"spec_from": "the file's header"})
     elif key_map.format.holds == "transformer":
@@ -79,7 +86,14 @@ def import_checkpoint(
         spec = variant_spec(f"setr-{decoder}", num_classes=num_classes, crop_size=image_size, sizes=size)
         inferred = Inferred(spec, decisions)
     else:
-        inferred = infer_spec(shapes, flavour=flavour, settings=settings, num_heads=num_heads, taps=taps)
+        inferred = infer_spec(
+            shapes,
+            flavour=flavour,
+            settings=settings,
+            num_heads=num_heads,
+            taps=taps,
+            align_corners=align_corners,
+        )
     spec = inferred.spec
     # Built without memory first: sizes that a file claims are compared with the tensors it has before any are made.
     with torch.device("meta"):
