@@ -512,7 +512,7 @@ def test_what_no_shape_tells_comes_from_the_config_or_is_refused(save: Callable[
     assert not model.align_corners
     assert receipt.settings["align_corners_from"] == "config in the file"
     assert import_checkpoint(save(weights, meta={"config": plain}), align_corners=True)[0].align_corners
-    with pytest.raises(InputError, match="E_CKPT_ALIGN.*encoder alone"):
+    with pytest.raises(InputError, match=r"E_CKPT_ALIGN.*encoder alone"):
         import_checkpoint(save(timm_weights(width=64)), align_corners=True)
 
 
