@@ -297,5 +297,17 @@ def _dims(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """Returns how many modules a list has: the largest index + 1, so that a hole in it shows as missing weights."""
-    return max((int(found[1]) + 1 for name in shapes if (found := re.match(pattern, name))), default=0)
+    """Returns how many modules a list has: the largest index + 1, so that a hole in it shows as missing weights.
+
+    Raises InputError for an index beyond the number of weights: a single name could ask for a billion modules.
+    """
+    indices = {found[1]: name for name in shapes if (found := re.match(pattern, name))}
+    for index, name in indices.items():
+        if len(index) > len(str(len(shapes))) or int(index) >= len(shapes):
+            raise InputError(
+                "E_CKPT_KEYS",
+                "a weight counts more modules than the file has weights",
+                where=name[:80],
+                found=f"{len(shapes)} weights",
+            )
+    return max((int(index) + 1 for index in indices), default=0)

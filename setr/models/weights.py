@@ -7,7 +7,7 @@ without values: people have trained from scratch without knowing.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -96,8 +96,7 @@ def import_checkpoint(
         )
     spec = inferred.spec
     # Built without memory first: sizes that a file claims are compared with the tensors it has before any are made.
-    with torch.device("meta"):
-        model = Segmenter(spec)
+    model = _without_memory(spec, file) if key_map.format is OWN else _on_meta(spec)
     expected = model.state_dict()
     _refuse_unknown(file, key_map, expected)
     plan = Placement(
@@ -291,13 +290,44 @@ def _own_keys(file: CheckpointFile) -> KeyMap | None:
 
 
 def _own_spec(file: CheckpointFile) -> SegmenterSpec:
+    """Returns the structure in the header; raises InputError where it is none, or larger than the file's weights."""
     try:
         spec = spec_from_json(json.loads(file.metadata[SPEC_KEY]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         spec = error
     if not isinstance(spec, SegmenterSpec):
-        raise InputError("E_CKPT_FORMAT", "the header's structure cannot be read", where=file.path, found=spec)
+        raise _no_structure(file, spec)
+    modules = _modules(spec)
+    if modules > len(file.tensors):
+        raise _no_structure(file, f"a model of {modules} parts in a file of {len(file.tensors)} tensors")
     return spec
+
+
+def _modules(spec: Any) -> int:
+    """Returns how many layers, blocks, stages and heads a structure asks for, at least."""
+    values = [getattr(spec, field.name) for field in fields(spec)]
+    count = sum(getattr(spec, name, 0) for name in ("depth", "levels", "num_convs"))
+    for value in values:
+        for part in value if isinstance(value, tuple) else (value,):
+            count += _modules(part) if is_dataclass(part) else 0
+    return count + sum(getattr(spec, "blocks", ())) + len(getattr(spec, "up_scales", ()))
+
+
+def _without_memory(spec: SegmenterSpec, file: CheckpointFile) -> Segmenter:
+    """Returns the model of a header's structure on the meta device; raises InputError where its values make none."""
+    try:
+        return _on_meta(spec)
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError) as error:
+        raise _no_structure(file, error) from None
+
+
+def _on_meta(spec: SegmenterSpec) -> Segmenter:
+    with torch.device("meta"):
+        return Segmenter(spec)
+
+
+def _no_structure(file: CheckpointFile, found: object) -> InputError:
+    return InputError("E_CKPT_FORMAT", "the header's structure cannot be read", where=file.path, found=found)
 
 
 def _grid(spec: SegmenterSpec) -> tuple[int, int]:
