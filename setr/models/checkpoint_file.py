@@ -42,8 +42,8 @@ RE_SAVE = (
 )
 DOWNLOAD_AGAIN = "download or copy it again and compare its SHA-256 with the source's"
 
-# Wrappers that published files put around their weights: mmsegmentation and timm, DeiT, DeepSpeed.
-WRAPPERS = ("state_dict", "model", "module")
+# Where files keep their weights: mmsegmentation, timm and Lightning; PyTorch's tutorials; DeiT; DeepSpeed; others.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 
 _UNPICKLING_ERRORS = (
     pickle.UnpicklingError,
@@ -287,6 +287,10 @@ def _check_archive(archive: zipfile.ZipFile, path: Path) -> str:
     return pickles[0].split("/")[0]
 
 
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(entry, Tensor) for entry in value.values())
+
+
 def _is_plain(value: Tensor) -> bool:
     return value.layout is torch.strided and value.device.type == "cpu" and not (value.is_quantized or value.is_nested)
 
@@ -298,7 +302,7 @@ def _split(
     weights: Any = content
     metadata: dict[str, Any] = {}
     if isinstance(content, Mapping):
-        wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        wrapper = next((name for name in WRAPPERS if _has_tensors(content.get(name))), None)
         if wrapper is not None:
             weights = content[wrapper]
             metadata = {str(key): value for key, value in content.items() if key != wrapper}
@@ -318,7 +322,7 @@ def _split(
             "the file holds no weights by name",
             where=path,
             found=f"objects of {', '.join(placeholders[:3])}" if placeholders else held,
-            expected="a dictionary of tensors, alone or under state_dict or model",
+            expected="a dictionary of tensors, alone or under " + ", ".join(WRAPPERS),
             remedy=RE_SAVE,
         )
     return tensors, not_tensors, metadata

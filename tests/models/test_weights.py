@@ -384,6 +384,62 @@ def test_formats_and_prefixes_are_the_same_model(reference: Path, tmp_path: Path
         assert torch.equal(model(images), plain(images))
 
 
+AROUND = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+HOLDERS = ("module.", "model.", "net.")
+PREFIXES = [
+    *AROUND,
+    *HOLDERS,
+    *(f"{holder}{around}" for holder in HOLDERS for around in AROUND),
+    *(f"{around}{holder}" for holder in HOLDERS for around in AROUND),
+    "module.model.",
+    "_forward_module.module._orig_mod.model.",
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_stands_around_a_model_does_not_count(prefix: str) -> None:
+    keys = list(authors_weights("pup"))
+    plain, found = map_keys(keys), map_keys([prefix + key for key in keys])
+    assert plain is not None
+    assert found is not None
+    assert found.keys == {parameter: prefix + key for parameter, key in plain.keys.items()}
+    assert (found.format, found.unknown) == (plain.format, ())
+
+
+def test_a_submodule_may_have_been_wrapped_alone() -> None:
+    keys = list(authors_weights("naive"))
+    wrapped = [
+        re.sub(r"^(backbone\.blocks\.\d+\.)", r"backbone._orig_mod.\1_fsdp_wrapped_module.", key) for key in keys
+    ]
+    wrapped = [key.replace("_orig_mod.backbone.", "_orig_mod.") for key in wrapped]
+    assert wrapped != keys
+    plain, found = map_keys(keys), map_keys(wrapped)
+    assert plain is not None
+    assert found is not None
+    assert list(found.keys) == list(plain.keys)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "module", "net"])
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module._orig_mod.", "_forward_module."])
+def test_a_compiled_models_file_is_the_same_model(tmp_path: Path, wrapper: str, prefix: str) -> None:
+    weights = authors_weights("naive")
+    torch.save(weights, tmp_path / "plain.pth")
+    beside = {"optimizer": {"state": {}}, "epoch": 3} | ({"state_dict": {}} if wrapper != "state_dict" else {})
+    torch.save({wrapper: {prefix + key: value for key, value in weights.items()}, **beside}, tmp_path / "a.pth")
+    images = torch.randn(1, 3, 64, 64)
+    plain, _ = import_checkpoint(tmp_path / "plain.pth", num_heads=HEADS)
+    model, receipt = import_checkpoint(tmp_path / "a.pth", num_heads=HEADS)
+    assert torch.equal(model(images), plain(images))
+    assert receipt.counts()["missing"] == 0
+
+
+def test_a_weight_that_is_there_twice_is_refused(save: Callable[..., Path]) -> None:
+    weights = authors_weights("naive")
+    twice = weights | {"_orig_mod.backbone.cls_token": torch.ones(1, 1, WIDTH)}
+    with pytest.raises(InputError, match=r"E_CKPT_ARCHITECTURE.*_orig_mod\.backbone\.cls_token"):
+        import_checkpoint(save(twice), num_heads=HEADS)
+
+
 def test_patch_bias_may_be_absent(reference: Path, save: Callable[..., Path]) -> None:
     weights = mmseg_weights(reference, "naive")
     del weights["backbone.patch_embed.projection.bias"]
