@@ -199,7 +199,10 @@ def _is_done(folder: Path, experiment: Experiment, protocols: Sequence[Protocol]
 def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:
     """Returns the scores by protocol that the very same checkpoint was given before."""
     stored = read_json(folder / SCORES) or {}
-    return stored.get("scores", {}) if stored.get("checkpoint") == outcome.checkpoint.sha256 else {}
+    scores = stored.get("scores") if stored.get("checkpoint") == outcome.checkpoint.sha256 else None
+    return (
+        {name: score for name, score in scores.items() if isinstance(score, dict)} if isinstance(scores, dict) else {}
+    )
 
 
 def new_model(experiment: Experiment, weights: Sequence[str]) -> tuple[Segmenter, list[dict[str, Any]]]:
