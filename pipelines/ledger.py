@@ -66,7 +66,7 @@ def damage(folder: Path, *, identity: str = "") -> str:
 def _finished(
     folder: Path, protocols: Iterable[Protocol], *, identity: str, validation: str
 ) -> tuple[tuple[str, int] | None, str]:
-    """Returns (done | to score, step) and "", or None and why scores.json does not count ("": not that experiment's)."""
+    """Returns (done | to score, step) and "", or None and why scores.json does not count ("": not its own)."""
     if not (folder / SCORES).is_file():
         return None, ""
     try:

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from tiny import CELL, settings
 
 from pipelines import ledger
