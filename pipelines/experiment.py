@@ -75,13 +75,18 @@ def run_experiment(record: Mapping[str, Any], context: Context) -> dict[str, Any
             lease = leases[0] if leases else None
             if lease is not None and not lease.has_locks:
                 print(lease.note())
-            return _run_and_record(job, context, lease)
+            told = context.broadcast_json(lease.as_dict() if lease is not None else None)
+            fence = lease or (Lease.from_dict(told) if told else None)
+            return _run_and_record(job, context, lease, fence)
     except SetrError as error:  # no job, another process has the folder, or nothing can be written down there
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
 
 
-def _run_and_record(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
-    """Returns what run_experiment() does; everything in the folder is written under the first rank's `lease`."""
+def _run_and_record(job: Job, context: Context, lease: Lease | None, fence: Lease | None) -> dict[str, Any]:
+    """Returns what run_experiment() does; everything in the folder is written under the first rank's `lease`.
+
+    Other ranks have it as `fence`: one that notices a hang says so only as long as the folder is still its group's.
+    """
     folder, tell = job.folder, context.report
 
     def report(event: dict[str, Any]) -> None:
@@ -96,7 +101,7 @@ def _run_and_record(job: Job, context: Context, lease: Lease | None) -> dict[str
             write_json(folder / EXPERIMENT, {"experiment": record["experiment"], "job": record}, owner=lease)
             # A record says whose it is: it may be taken to another machine, without its folder.
             event |= {name: record[name] for name in ("experiment", "cells", "tags")}
-        append_event(folder / EVENTS, event, owner=lease)
+        append_event(folder / EVENTS, event, owner=fence)
         tell(event)
 
     try:
@@ -199,7 +204,10 @@ def _is_done(folder: Path, experiment: Experiment, protocols: Sequence[Protocol]
 def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:
     """Returns the scores by protocol that the very same checkpoint was given before."""
     stored = read_json(folder / SCORES) or {}
-    return stored.get("scores", {}) if stored.get("checkpoint") == outcome.checkpoint.sha256 else {}
+    scores = stored.get("scores") if stored.get("checkpoint") == outcome.checkpoint.sha256 else None
+    return (
+        {name: score for name, score in scores.items() if isinstance(score, dict)} if isinstance(scores, dict) else {}
+    )
 
 
 def new_model(experiment: Experiment, weights: Sequence[str]) -> tuple[Segmenter, list[dict[str, Any]]]:

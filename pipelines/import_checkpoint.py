@@ -35,6 +35,7 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
             path,
             num_heads=arguments.num_heads,
             taps=arguments.taps,
+            align_corners=arguments.align_corners,
             decoder=arguments.decoder,
             num_classes=arguments.num_classes,
         )
@@ -69,6 +70,8 @@ def describe(model: Segmenter, receipt: Receipt) -> str:
         said += f" ({settings['num_heads_from']})" if "num_heads_from" in settings else ""
         said += f", reads layers {', '.join(str(tap + 1) for tap in spec.main_taps)}"
         said += f" ({settings['taps_from']})" if "taps_from" in settings else ""
+    if spec.align_corners:
+        said += f", corners aligned ({settings.get('align_corners_from', 'header')})"
     return f"{file}\n{said}, {len(spec.auxiliary)} auxiliary heads, made for {spec.image_size[0]}x{spec.image_size[1]}"
 
 
@@ -108,6 +111,11 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
         "--taps",
         type=_taps,
         help="layers that are read, from 0: 9,14,19,23 (default: the file's config, else the rule)",
+    )
+    parser.add_argument(
+        "--align-corners",
+        action=argparse.BooleanOptionalAction,
+        help="whether the last resize aligns corners (default: the file's config; an FCN without one must say it)",
     )
     parser.add_argument("--decoder", choices=("naive", "pup", "mla"), default="naive", help="for an encoder's file")
     parser.add_argument("--num-classes", type=int, default=19, help="for an encoder's file (default: %(default)s)")

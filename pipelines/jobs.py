@@ -13,7 +13,7 @@ from pipelines.earlier import Finished, difference_to_nearest, finished_experime
 from pipelines.hardware import has_bfloat16
 from pipelines.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
 from pipelines.job import Job, settings_of
-from pipelines.ledger import state_of
+from pipelines.ledger import damage, state_of
 from pipelines.lineage import origin
 from setr.config import Config, build, to_dict
 from setr.data.locations import below, manifest_at
@@ -45,7 +45,7 @@ class Planned:
     missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
     code: str = ""  # hash of the code here that the experiment would run through; that of its training is its own
     modules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # of that code
-    why: str = ""  # why it is not done, where a finished one is near
+    why: str = ""  # why it is not done, where a finished one is near or its own record is damaged
     earlier: "Planned | None" = None  # the finished one of the same spec that a replay may show to be the same
 
     @functools.cached_property
@@ -359,7 +359,8 @@ def describe(
     if missing:
         return planned
     state, step = planned.state_now()
-    return dataclasses.replace(planned, state=state, step=step)
+    why = "" if state in ("done", "to score") else damage(planned.folder, identity=planned.identity)
+    return dataclasses.replace(planned, state=state, step=step, why=why)
 
 
 def reuse(planned: Sequence[Planned], storage: Path) -> list[Planned]:
@@ -397,7 +398,7 @@ def _reused(entry: Planned, same: Sequence[Finished], finished: Sequence[Finishe
         if one.trace and not found:
             return dataclasses.replace(entry, state="changed", why=f"{changed}; a replay would show", earlier=there)
         why = why or f"{changed}; {found or 'trained without a trace'}"
-    return dataclasses.replace(entry, why=why or difference_to_nearest(entry.experiment, finished))
+    return dataclasses.replace(entry, why=entry.why or why or difference_to_nearest(entry.experiment, finished))
 
 
 def workers_of(config: Config, entry: Planned) -> int:

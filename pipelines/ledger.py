@@ -48,21 +48,42 @@ def state_of(
     `validation` is the hash of ("": any), by the code that scores here; to score, that one of these is missing. Where
     the folder is not named by `identity` ("": any), what was scored has to be that experiment.
     """
-    step = latest_step(folder)
-    if (folder / SCORES).is_file():
-        try:
-            stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
-            scores = stored["scores"].values()
-            asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
-            same = identity in ("", folder.name) or stored.get("identity", folder.name) == identity
-            if same and proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
-                return "done" if asked else "to score", int(stored["step"])
-        except (SetrError, OSError, ValueError, KeyError, AttributeError):
-            pass  # damaged: trained on from the newest checkpoint that holds
+    finished, _ = _finished(folder, protocols, identity=identity, validation=validation)
+    if finished is not None:
+        return finished
+    step = latest_step(folder)  # where the scores are damaged, it is trained on from the newest checkpoint that holds
     if step > 0:
         return "resumable", step
     events = read_events(folder / EVENTS)
     return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0
+
+
+def damage(folder: Path, *, identity: str = "") -> str:
+    """Returns why an experiment's final scores do not count although they are there; "" if they do, or are not."""
+    return _finished(folder, (), identity=identity, validation="")[1]
+
+
+def _finished(
+    folder: Path, protocols: Iterable[Protocol], *, identity: str, validation: str
+) -> tuple[tuple[str, int] | None, str]:
+    """Returns (done | to score, step) and "", or None and why scores.json does not count ("": not its own)."""
+    if not (folder / SCORES).is_file():
+        return None, ""
+    try:
+        stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        scores, step = stored["scores"].values(), stored["step"]
+        if type(step) is not int or not 0 <= step < 2**53 or not all(isinstance(score, Mapping) for score in scores):
+            return None, f"{SCORES} is damaged: a step or a score that is none"
+        asked = all(any(is_scored(score, protocol, validation) for score in scores) for protocol in protocols)
+        if identity not in ("", folder.name) and stored.get("identity", folder.name) != identity:
+            return None, ""
+        if not proven(folder, stored["checkpoint_folder"], stored["checkpoint"]):
+            return None, f"{stored['checkpoint_folder']} is not the checkpoint that was scored"
+        return ("done" if asked else "to score", step), ""
+    except SetrError as error:
+        return None, f"the checkpoint that was scored: {error}"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        return None, f"{SCORES} is damaged: {type(error).__name__}"
 
 
 def proven(folder: Path, name: str, sha256: str) -> bool:

@@ -69,7 +69,7 @@ def lineage(project: Path = PROJECT) -> Lineage:
     try:
         sent = json.loads((project / SENT).read_text(encoding="utf-8"))
         return Lineage(str(sent["commit"]), str(sent["dirty"]), str(sent["diff"]))
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         named = os.environ.get(COMMIT_VARIABLE)
         if not named and (reason := _unread(project)):
             print(f"warning: {reason}", file=sys.stderr, flush=True)

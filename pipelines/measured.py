@@ -24,7 +24,7 @@ def measurements(storage: Path, results: Path) -> list[Measurement]:
     for ledger in ledgers[:NEWEST]:
         try:
             measured = _training(ledger.parent)
-        except (OSError, ValueError, KeyError, TypeError, InputError):
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             continue
         if measured is not None:
             found.append(measured)
@@ -38,7 +38,7 @@ def _measured_file(path: Path) -> Iterator[Measurement]:
         for record in json.loads(path.read_text(encoding="utf-8")):
             key = tuple(tuple(part) if isinstance(part, list) else part for part in record["key"])
             yield Measurement(key, step=float(record["step_seconds"]), memory=int(record["memory_bytes"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
         raise InputError("E_MEASURED", "not a file of measurements", where=path, found=error) from None
 
 

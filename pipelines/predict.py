@@ -22,7 +22,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.command import check_writable, exit_status
+from pipelines.command import check_writable, exit_status, home
 from setr.data.atomic import make_folder, write_json
 from setr.data.datasets import DATASETS, find_dataset
 from setr.data.images import read_image
@@ -123,11 +123,24 @@ def _num_classes(weights: dict[str, torch.Tensor], folder: Path) -> int:
 
 
 def _stored_classes(record: dict[str, Any]) -> tuple[tuple[str, ...], tuple[Color, ...]] | None:
-    """Returns class names and colours of the shards that the experiment was trained on, if they are still there."""
-    for folder in record.get("job", {}).get("shards", {}).values():
-        if (Path(folder) / MANIFEST_NAME).is_file():
-            manifest, _ = read_manifest(Path(folder))
+    """Returns class names and colours of the shards that the experiment was trained on, if they are still there.
+
+    A project that was moved has them below its own home, not where the record says that they were.
+    """
+    for split, written in record.get("job", {}).get("shards", {}).items():
+        folder = _shards_now(Path(written), split)
+        if folder is not None:
+            manifest, _ = read_manifest(folder)
             return tuple(manifest.classes), tuple(manifest.palette)
+    return None
+
+
+def _shards_now(written: Path, split: str) -> Path | None:
+    """Returns the folder of a split's shards: below home, as far as the record's path says, else where it was."""
+    here = [home().joinpath(*written.parts[start:]) for start in range(1, len(written.parts) - 1)]
+    for folder in (*here, written):
+        if folder.name == split and (folder / MANIFEST_NAME).is_file():
+            return folder
     return None
 
 

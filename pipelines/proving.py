@@ -95,8 +95,11 @@ def _counted(
 
 def _comparable(stored: dict[str, Any], shards: Shards) -> dict[str, Any]:
     """Returns the scores that were made by the code that scores here, on these images; others are made again anyway."""
+    scores = stored.get("scores")
     return {
         name: score
-        for name, score in stored.get("scores", {}).items()
-        if score.get("scoring") == scoring_code() and score.get("manifest") == shards.manifest_hash
+        for name, score in (scores.items() if isinstance(scores, dict) else ())
+        if isinstance(score, dict)
+        and score.get("scoring") == scoring_code()
+        and score.get("manifest") == shards.manifest_hash
     }

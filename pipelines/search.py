@@ -5,6 +5,7 @@ same command goes on after a kill. What a search stops early is marked `stopped`
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import sys
@@ -43,9 +44,11 @@ from pipelines.sweep import make_missing_inputs
 from pipelines.tracking import open_tracker
 from pipelines.watch import Watch
 from setr.config import Config
+from setr.errors import EnvironmentFailure
 from setr.paper.miniature import DATASET
 from setr.training.context import Context
 from setr.training.events import append_event, read_events
+from setr.training.lease import exclusive
 
 SECTIONS = ("search", "data", "training", "sweep", "storage")
 SHOWN = 10  # trials in the table at the end
@@ -144,7 +147,7 @@ class Session:
         for trial in self.outcomes():
             if trial.status == "waiting":
                 cause = f"ended by {method}"
-                append_event(trial.entry.folder / EVENTS, {"event": "stopped", "step": trial.step, "cause": cause})
+                say_stopped(trial.entry.folder, trial.step, cause)
 
     def outcomes(self) -> list[Trial]:
         """Returns what became of the trials, the best first; unfinished ones after the finished."""
@@ -209,14 +212,24 @@ def train_trial(
         step = max(reported, default=0)
         cause = f"ended by {config.search.method}"
         if state_of(entry.folder, entry.protocols)[0] != "done":
-            append_event(entry.folder / EVENTS, {"event": "stopped", "step": step, "cause": cause})
+            say_stopped(entry.folder, step, cause)
         raise
     outcome = outcome_of(config, drawn, entry)
     report({"step": entry.experiment.recipe.iterations, metric: outcome.score or 0.0, "status": outcome.status})
 
 
+def say_stopped(folder: Path, step: int, cause: str) -> None:
+    """Records that a trial was ended, unless somebody else trains the experiment by now: it goes on then."""
+    with contextlib.suppress(EnvironmentFailure), exclusive(folder, wait_seconds=0.0) as lease:
+        append_event(folder / EVENTS, {"event": "stopped", "step": step, "cause": cause}, owner=lease)
+
+
 def _train(entry: Planned, config: Config, stop_file: Path, context: Context) -> None:
-    """Trains the experiment, or waits while another trial that drew the same values does."""
+    """Trains the experiment, or waits while another trial, search or sweep does that drew the same values.
+
+    A search takes no lease of the storage path, as a sweep does: each of its trials has that of its own folder, so
+    searches and a sweep go on beside each other, and what they share is trained once.
+    """
     while True:
         outcome = run_experiment(entry.job(config, stop_file), context)
         if "E_LEASE" not in outcome.get("cause", "") or stop_file.exists():

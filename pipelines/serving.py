@@ -90,7 +90,7 @@ def read_published(folder: Path) -> Served:
         record = json.loads(where.read_text(encoding="utf-8"))
         protocol, classes, model = Protocol(**record["protocol"]), tuple(map(str, record["classes"])), record["model"]
         expected = record["weights"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError("E_PUBLISHED", "not a published model", where=where, found=error) from None
     if (found := file_sha256(folder / WEIGHTS)) != expected:
         raise IntegrityError(

@@ -26,6 +26,7 @@ from pipelines.progress import Board
 from setr.errors import EnvironmentFailure
 from setr.training.claims import newest
 from setr.training.events import append_event
+from setr.training.lease import Lease
 
 POLL_SECONDS = 1.0
 THOROUGH_SECONDS = 5.0  # between two looks at what costs more: the processes' list, the leases
@@ -212,7 +213,7 @@ class Watch:
             holder = _HOLDER.search(_holder_text(entry.folder))
             if holder and (holder["host"], holder["process"]) == (socket.gethostname(), str(pid)):
                 row = self.board.rows.get(entry.identity)
-                _say(entry, row.step if row else 0, cause)
+                _say(entry, row.step if row else 0, cause, holder["host"], pid)
 
     def _look_at_leases(self) -> None:
         """Ends the processes that hold an experiment and give no sign of life; whatever started them goes on."""
@@ -242,7 +243,7 @@ class Watch:
         else:
             arguments = (end_worker, host, process)
             threading.Thread(target=cluster.on_every_node, args=arguments, name="end", daemon=True).start()
-        _say(entry, step, cause)
+        _say(entry, step, cause, host, process)
 
 
 def _holder_text(folder: Path) -> str:
@@ -251,9 +252,14 @@ def _holder_text(folder: Path) -> str:
     return f"{found.number} {found.text}" if found else ""
 
 
-def _say(entry: Planned, step: int, cause: str) -> None:
-    with contextlib.suppress(OSError):  # a full disk: whoever writes something that counts will say so
-        append_event(entry.folder / EVENTS, {"event": "hang", "step": step, "cause": cause})
+def _say(entry: Planned, step: int, cause: str, host: str, process: int) -> None:
+    """Records a hang for the process that had the folder, unless another one has it by now."""
+    name, claim = f"host {host}, process {process}", newest(entry.folder)
+    if claim is None or not claim.text.startswith(f"{name},"):
+        return
+    event = {"event": "hang", "step": step, "cause": cause}
+    with contextlib.suppress(EnvironmentFailure):  # a full disk: whoever writes something that counts will say so
+        append_event(entry.folder / EVENTS, event, owner=Lease(entry.folder, claim.number, name))
 
 
 def end_worker(host: str, pid: int, *, of: Family | None = None) -> bool:

@@ -247,9 +247,9 @@ def storage_failure(path: Path, error: OSError) -> EnvironmentFailure:
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """Returns the JSON object in a file, None if there is none."""
+    """Returns the JSON object in a file, None if there is none: also where brackets nest too deep to be read."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -2,9 +2,11 @@
 
 Three ways in, chosen by the first bytes: safetensors; `torch.load(weights_only=True)`; and, for zip archives that carry
 pickled objects beside the weights (mmengine's Runner puts a `message_hub` there), an unpickler that knows tensors and
-plain containers alone and puts an inert placeholder where anything else is named.
+plain containers alone and puts an inert placeholder where anything else is named. Every pickle is read by that one
+first, within bounds on time and memory (setr.models.pickle_limits): torch has none.
 """
 
+import contextlib
 import errno
 import json
 import os
@@ -24,7 +26,14 @@ import torch
 from torch import Tensor
 
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
-from setr.models.restricted_unpickler import ByteOrderError, NamesCodeError, read_restricted
+from setr.models.pickle_limits import MAX_NAME_CHARACTERS, CostlyError
+from setr.models.restricted_unpickler import (
+    ByteOrderError,
+    NamesCodeError,
+    read_archive,
+    read_pickle,
+    read_restricted,
+)
 from setr.models.weight_files import file_sha256
 
 RE_SAVE = (
@@ -33,8 +42,8 @@ RE_SAVE = (
 )
 DOWNLOAD_AGAIN = "download or copy it again and compare its SHA-256 with the source's"
 
-# Wrappers that published files put around their weights: mmsegmentation and timm, DeiT, DeepSpeed.
-WRAPPERS = ("state_dict", "model", "module")
+# Where files keep their weights: mmsegmentation, timm and Lightning; PyTorch's tutorials; DeiT; DeepSpeed; others.
+WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")
 
 _UNPICKLING_ERRORS = (
     pickle.UnpicklingError,
@@ -167,11 +176,19 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     return {"state_dict": tensors, **header.get("__metadata__", {})}
 
 
+LEGACY_MAGIC = 0x1950A86A20F9469CFC6C  # torch.serialization.MAGIC_NUMBER
+
+
 def _read_legacy(path: Path) -> Any:
     try:
+        _inspect_legacy(path)
         # As an open file: a path that ends in .safetensors would be given to another reader.
         with path.open("rb") as file:
             return torch.load(file, map_location="cpu", weights_only=True)
+    except NamesCodeError as error:
+        raise _unsafe(path, str(error)) from None
+    except CostlyError as error:
+        raise _costly(path, error) from None
     except pickle.UnpicklingError as error:
         name = re.search(r"GLOBAL ([\w.]+)", str(error))
         if name:
@@ -187,16 +204,40 @@ def _read_legacy(path: Path) -> Any:
         raise _damaged(path, error) from None
 
 
+def _inspect_legacy(path: Path) -> None:
+    """Raises where the five pickles at the start of torch's format before 1.6 ask for what weights do not need."""
+    with path.open("rb") as file:
+        for index in range(5):
+            pickled = read_pickle(file)
+            if index == 0 and pickled.content != LEGACY_MAGIC:
+                raise pickle.UnpicklingError("no magic number")
+            if pickled.beyond_torch:
+                raise NamesCodeError(pickled.beyond_torch[0])
+
+
+def _costly(path: Path, error: CostlyError) -> InputError:
+    return InputError(
+        "E_CKPT_COSTLY",
+        "reading the file would take more time or memory than any checkpoint needs",
+        where=path,
+        found=error,
+        expected="tensors by name and plain values beside them",
+        remedy=RE_SAVE,
+    )
+
+
 def _read_zip(path: Path) -> tuple[str, Any, tuple[str, ...]]:
     """Returns how the archive was opened, its content, and the names of the classes that became placeholders."""
     try:
         with zipfile.ZipFile(path) as archive:
             root = _check_archive(archive, path)
-            try:
-                with path.open("rb") as file:
+            pickled = read_archive(archive, root)
+            if not pickled.beyond_torch:
+                with contextlib.suppress(pickle.UnpicklingError), path.open("rb") as file:
                     return "weights_only", torch.load(file, map_location="cpu", weights_only=True), ()
-            except pickle.UnpicklingError:
-                return "restricted", *read_restricted(archive, root)
+            return "restricted", *read_restricted(archive, root, pickled)
+    except CostlyError as error:
+        raise _costly(path, error) from None
     except NamesCodeError as error:
         raise _unsafe(path, str(error)) from None
     except ByteOrderError as error:
@@ -235,11 +276,23 @@ def _check_archive(archive: zipfile.ZipFile, path: Path) -> str:
             expected="an archive as torch.save writes it",
             remedy="unpack it, or " + RE_SAVE,
         )
+    if sum(entry.file_size for entry in entries) > path.stat().st_size:
+        # Entries that lie over each other: a small file whose checksums take hours.
+        what = "the archive's entries are longer than the file"
+        raise IntegrityError("E_CKPT_DAMAGED", what, where=path, remedy=DOWNLOAD_AGAIN)
     damaged = archive.testzip()
     if damaged:
         what = "bytes of the checkpoint do not match their checksum"
         raise IntegrityError("E_CKPT_DAMAGED", what, where=f"{path}: {damaged}", remedy=DOWNLOAD_AGAIN)
     return pickles[0].split("/")[0]
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, Mapping) and any(isinstance(entry, Tensor) for entry in value.values())
+
+
+def _is_plain(value: Tensor) -> bool:
+    return value.layout is torch.strided and value.device.type == "cpu" and not (value.is_quantized or value.is_nested)
 
 
 def _split(
@@ -249,14 +302,16 @@ def _split(
     weights: Any = content
     metadata: dict[str, Any] = {}
     if isinstance(content, Mapping):
-        wrapper = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
+        wrapper = next((name for name in WRAPPERS if _has_tensors(content.get(name))), None)
         if wrapper is not None:
             weights = content[wrapper]
             metadata = {str(key): value for key, value in content.items() if key != wrapper}
     tensors: dict[str, Tensor] = {}
     not_tensors: dict[str, str] = {}
     for key, value in weights.items() if isinstance(weights, Mapping) else ():
-        if isinstance(value, Tensor) and isinstance(key, str):
+        if isinstance(key, str) and len(key) > MAX_NAME_CHARACTERS:
+            raise _costly(path, CostlyError(f"a parameter's name of {len(key)} characters"))
+        if isinstance(key, str) and isinstance(value, Tensor) and _is_plain(value):
             tensors[key] = value.detach()
         else:
             not_tensors[str(key)] = type(value).__name__
@@ -267,7 +322,7 @@ def _split(
             "the file holds no weights by name",
             where=path,
             found=f"objects of {', '.join(placeholders[:3])}" if placeholders else held,
-            expected="a dictionary of tensors, alone or under state_dict or model",
+            expected="a dictionary of tensors, alone or under " + ", ".join(WRAPPERS),
             remedy=RE_SAVE,
         )
     return tensors, not_tensors, metadata

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from setr.errors import InputError
+from setr.models.aligned_corners import aligned_corners
 from setr.models.layout import MAIN_LAYERS, taps_of
 from setr.models.placement import square_grid
 from setr.models.specification import EncoderSize, FCNHeadSpec, FPNSpec, MLASpec, ResNetSpec, SegmenterSpec, UpHeadSpec
@@ -30,7 +31,13 @@ class Inferred:
 
 
 def infer_spec(
-    shapes: Shapes, *, flavour: str, settings: Settings, num_heads: int | None, taps: Sequence[int] | None
+    shapes: Shapes,
+    *,
+    flavour: str,
+    settings: Settings,
+    num_heads: int | None,
+    taps: Sequence[int] | None,
+    align_corners: bool | None = None,
 ) -> Inferred:
     """Returns the structure of the model whose parameters (named as here) have these shapes.
 
@@ -38,7 +45,9 @@ def infer_spec(
     the auxiliary heads read; MLA reads all. Raises InputError where names or shapes do not make a model.
     """
     if any(name.startswith("encoder.body.") for name in shapes):
-        return _infer_baseline(shapes, settings, num_heads, taps)
+        if num_heads is not None or taps is not None:
+            raise InputError("E_CKPT_HEADS", "num_heads and taps are for transformers; the file holds a ResNet")
+        return _infer_baseline(shapes, settings, align_corners)
     decisions: dict[str, Any] = {}
     size, image_size = infer_encoder(shapes, settings, num_heads, decisions)
     auxiliary_count = _count(shapes, r"auxiliary_heads\.(\d+)\.")
@@ -60,6 +69,7 @@ def infer_spec(
         auxiliary_taps = ()  # they read the neck's outputs
     decisions |= {"decoder": kind, "num_classes": num_classes, "taps": list(main_taps)}
     decisions["auxiliary_taps"] = list(auxiliary_taps)
+    aligned = _aligned(kind, num_classes, settings, align_corners, decisions)
     spec = SegmenterSpec(
         encoder=size,
         image_size=image_size,
@@ -69,7 +79,7 @@ def infer_spec(
         auxiliary=auxiliary,
         auxiliary_taps=auxiliary_taps,
         flavour=flavour,
-        align_corners=settings.align_corners,
+        align_corners=aligned,
     )
     return Inferred(spec, decisions)
 
@@ -207,15 +217,18 @@ def _mla(shapes: Shapes, width: int, flavour: str) -> MLASpec:
     )
 
 
-def _infer_baseline(shapes: Shapes, settings: Settings, num_heads: int | None, taps: Sequence[int] | None) -> Inferred:
-    if num_heads is not None or taps is not None:
-        raise InputError("E_CKPT_HEADS", "num_heads and taps are for transformers; the file holds a ResNet")
+def _infer_baseline(shapes: Shapes, settings: Settings, align_corners: bool | None) -> Inferred:
     first, second, third, fourth = (_count(shapes, rf"encoder\.body\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
     blocks = (first, second, third, fourth)
     width = _dims(shapes, "encoder.body.layer1.0.conv1.weight", 4)[0]
     num_classes = _dims(shapes, "decode_head.classifier.weight", 4)[0]
     pyramid = "neck.laterals.0.weight" in shapes
+    kind = "semantic-fpn" if pyramid else "fcn"
+    said = "config in the file" if settings.output_stride else "the published configs"
     stride = settings.output_stride or (32 if pyramid else 8)
+    decisions = {"decoder": kind, "num_classes": num_classes, "output_stride": stride, "output_stride_from": said}
+    aligned = _aligned(kind, num_classes, settings, align_corners, decisions)
+    _require_undilated(settings)
     encoder = ResNetSpec(f"resnet-{sum(blocks) * 3 + 2}", blocks, stride, width)
     head: FPNSpec | FCNHeadSpec
     main_taps: tuple[int, ...]
@@ -237,12 +250,27 @@ def _infer_baseline(shapes: Shapes, settings: Settings, num_heads: int | None, t
         auxiliary=auxiliary,
         auxiliary_taps=(2,) if auxiliary else (),
         flavour="mmseg",
-        align_corners=settings.align_corners,
+        align_corners=aligned,
     )
-    said = "config in the file" if settings.output_stride else "the published configs"
-    kind = "semantic-fpn" if pyramid else "fcn"
-    decisions = {"decoder": kind, "num_classes": num_classes, "output_stride": stride, "output_stride_from": said}
     return Inferred(spec, decisions)
+
+
+def _aligned(kind: str, num_classes: int, settings: Settings, given: bool | None, decisions: dict[str, Any]) -> bool:
+    aligned, said = aligned_corners(kind, num_classes, settings, given)
+    decisions |= {"align_corners": aligned, "align_corners_from": said}
+    return aligned
+
+
+def _require_undilated(settings: Settings) -> None:
+    """Raises InputError for FCN-D6, whose weights have FCN's names and shapes and whose head dilates."""
+    if settings.head_dilation not in (None, 1):
+        raise InputError(
+            "E_CKPT_ARCHITECTURE",
+            "the decode head's convolutions dilate, which no model here does",
+            where="decode_head.dilation of the config in the file",
+            found=settings.head_dilation,
+            expected=1,
+        )
 
 
 def _fcn(shapes: Shapes, prefix: str) -> FCNHeadSpec:
@@ -269,5 +297,17 @@ def _dims(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
 
 
 def _count(shapes: Shapes, pattern: str) -> int:
-    """Returns how many modules a list has: the largest index + 1, so that a hole in it shows as missing weights."""
-    return max((int(found[1]) + 1 for name in shapes if (found := re.match(pattern, name))), default=0)
+    """Returns how many modules a list has: the largest index + 1, so that a hole in it shows as missing weights.
+
+    Raises InputError for an index beyond the number of weights: a single name could ask for a billion modules.
+    """
+    indices = {found[1]: name for name in shapes if (found := re.match(pattern, name))}
+    for index, name in indices.items():
+        if len(index) > len(str(len(shapes))) or int(index) >= len(shapes):
+            raise InputError(
+                "E_CKPT_KEYS",
+                "a weight counts more modules than the file has weights",
+                where=name[:80],
+                found=f"{len(shapes)} weights",
+            )
+    return max((int(index) + 1 for index in indices), default=0)

@@ -7,7 +7,7 @@ layer (`feat_extract.0`); parameters here count from the shallowest, from 0.
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 
 # key in the file -> parameter of the model. {i} is an index, {i+2} one that starts at 2, {n-i} one that counts from the
@@ -158,21 +158,40 @@ class KeyMap:
     unknown: tuple[str, ...]  # keys that the format does not have
 
 
+# Parts of a key that name a module around the model, put there by torch.compile, FSDP, activation checkpointing and
+# Lightning Fabric; they stand before any submodule that was wrapped.
+_AROUND = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_forward_module"})
+# Attributes that hold the model in something larger: DistributedDataParallel and DeepSpeed, Lightning modules.
+_HOLDERS = ("module.", "model.", "net.")
+
+
 def map_keys(keys: Collection[str]) -> KeyMap | None:
     """Returns the map of the format that the keys are in, or None where they are in none that is known.
 
-    A prefix that all keys share (`module.`, `model.`, `backbone.`, `encoder.`) does not count.
+    What engines put around a model (`_orig_mod.` and its like, anywhere in a key) does not count, nor does a prefix
+    that all keys share (`module.`, `model.`, `net.`, also one behind the other; `backbone.`, `encoder.`). Two keys
+    that are one without it are unknown.
     """
-    prefix = next((p for p in ("module.", "model.") if all(key.startswith(p) for key in keys)), "")
-    inner = {key.removeprefix(prefix): key for key in keys}
+    inner, twice = _unwrapped(keys)
     for wrapped in ("", "backbone.", "encoder."):
         if not all(key.startswith(wrapped) for key in inner):
             continue
         stripped = {key.removeprefix(wrapped): whole for key, whole in inner.items()}
         for candidate in FORMATS:
             if all(any(_regex(sign).fullmatch(key) for key in stripped) for sign in candidate.signs):
-                return _apply(candidate, stripped)
+                found = _apply(candidate, stripped)
+                return replace(found, unknown=(*found.unknown, *twice))
     return None
+
+
+def _unwrapped(keys: Collection[str]) -> tuple[dict[str, str], list[str]]:
+    """Returns {key without what stands around the model: key}, and the keys that another one has already taken."""
+    names = {key: ".".join(part for part in key.split(".") if part not in _AROUND) for key in keys}
+    while holder := next((p for p in _HOLDERS if names and all(name.startswith(p) for name in names.values())), ""):
+        names = {key: name.removeprefix(holder) for key, name in names.items()}
+    inner: dict[str, str] = {}
+    twice = [key for key, name in names.items() if inner.setdefault(name, key) != key]
+    return inner, twice
 
 
 def _apply(layout: KeyFormat, keys: dict[str, str]) -> KeyMap:

@@ -19,7 +19,8 @@ class Settings:
     auxiliary_taps: tuple[int, ...] | None = None
     up_scale: int | None = None  # of each stage of the decode head
     auxiliary_up_scale: int | None = None
-    align_corners: bool = False
+    align_corners: bool | None = None
+    head_dilation: int | None = None  # of the decode head's convolutions
     output_stride: int | None = None  # of a ResNet
 
 
@@ -41,7 +42,8 @@ def settings_in(metadata: Mapping[str, Any]) -> Settings:
         auxiliary_taps=extra,
         up_scale=_whole(head.get("up_scale")),
         auxiliary_up_scale=_whole(auxiliaries[0].get("up_scale")),
-        align_corners=head.get("align_corners") is True,
+        align_corners=head.get("align_corners") is True if head else None,
+        head_dilation=_whole(head.get("dilation")),
         output_stride=_output_stride(backbone),
     )
 

@@ -7,7 +7,7 @@ without values: people have trained from scratch without knowing.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,7 @@ def import_checkpoint(
     *,
     num_heads: int | None = None,
     taps: Sequence[int] | None = None,
+    align_corners: bool | None = None,
     decoder: str = "naive",
     num_classes: int = 19,
 ) -> tuple[Segmenter, Receipt]:
@@ -52,7 +53,8 @@ def import_checkpoint(
     Reads the authors' checkpoints, mmsegmentation's (0.x, 1.x; SETR, dilated FCN, Semantic FPN) and this project's own
     exports. The model maps normalised images (B, 3, H, W), any H and W, to logits (B, K, H, W); in train mode it adds
     the auxiliary logits, shallow layer first. `num_heads` is width / 64 and `taps` (block indices from 0, shallow
-    first) floor(layer x depth / 24) - 1 unless given here or by the training config in the file.
+    first) floor(layer x depth / 24) - 1 unless given here or by the training config in the file. `align_corners`, of
+    the last resize, is False where all published models have it so; for an FCN with 19 classes it must be said.
 
     A timm or DeiT file holds an encoder alone: only then do `decoder` (naive, pup, mla) and `num_classes` count; that
     decoder starts at random and is `missing` in the receipt. A missing tensor of an encoder is an InputError, as are
@@ -67,6 +69,11 @@ def import_checkpoint(
     shapes = {parameter: tuple(file.tensors[key].shape) for parameter, key in key_map.keys.items()}
     flavour = "authors" if key_map.format.name == "authors" else "mmseg"
     settings = settings_in(file.metadata)
+    if align_corners is not None and key_map.format.holds != "segmenter":
+        what = "align_corners belongs to a decoder; the file holds an encoder alone"
+        raise InputError("E_CKPT_ALIGN", what, where=file.path)
+    if align_corners is not None and key_map.format is OWN:
+        raise InputError("E_CKPT_ALIGN", "the file's header says whether corners are aligned", where=file.path)
     if key_map.format is OWN:
         inferred = Inferred(_own_spec(file), {"spec_from": "the file's header"})
     elif key_map.format.holds == "transformer":
@@ -79,11 +86,17 @@ def import_checkpoint(
         spec = variant_spec(f"setr-{decoder}", num_classes=num_classes, crop_size=image_size, sizes=size)
         inferred = Inferred(spec, decisions)
     else:
-        inferred = infer_spec(shapes, flavour=flavour, settings=settings, num_heads=num_heads, taps=taps)
+        inferred = infer_spec(
+            shapes,
+            flavour=flavour,
+            settings=settings,
+            num_heads=num_heads,
+            taps=taps,
+            align_corners=align_corners,
+        )
     spec = inferred.spec
     # Built without memory first: sizes that a file claims are compared with the tensors it has before any are made.
-    with torch.device("meta"):
-        model = Segmenter(spec)
+    model = _without_memory(spec, file) if key_map.format is OWN else _on_meta(spec)
     expected = model.state_dict()
     _refuse_unknown(file, key_map, expected)
     plan = Placement(
@@ -277,13 +290,44 @@ def _own_keys(file: CheckpointFile) -> KeyMap | None:
 
 
 def _own_spec(file: CheckpointFile) -> SegmenterSpec:
+    """Returns the structure in the header; raises InputError where it is none, or larger than the file's weights."""
     try:
         spec = spec_from_json(json.loads(file.metadata[SPEC_KEY]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         spec = error
     if not isinstance(spec, SegmenterSpec):
-        raise InputError("E_CKPT_FORMAT", "the header's structure cannot be read", where=file.path, found=spec)
+        raise _no_structure(file, spec)
+    modules = _modules(spec)
+    if modules > len(file.tensors):
+        raise _no_structure(file, f"a model of {modules} parts in a file of {len(file.tensors)} tensors")
     return spec
+
+
+def _modules(spec: Any) -> int:
+    """Returns how many layers, blocks, stages and heads a structure asks for, at least."""
+    values = [getattr(spec, field.name) for field in fields(spec)]
+    count = sum(getattr(spec, name, 0) for name in ("depth", "levels", "num_convs"))
+    for value in values:
+        for part in value if isinstance(value, tuple) else (value,):
+            count += _modules(part) if is_dataclass(part) else 0
+    return count + sum(getattr(spec, "blocks", ())) + len(getattr(spec, "up_scales", ()))
+
+
+def _without_memory(spec: SegmenterSpec, file: CheckpointFile) -> Segmenter:
+    """Returns the model of a header's structure on the meta device; raises InputError where its values make none."""
+    try:
+        return _on_meta(spec)
+    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError) as error:
+        raise _no_structure(file, error) from None
+
+
+def _on_meta(spec: SegmenterSpec) -> Segmenter:
+    with torch.device("meta"):
+        return Segmenter(spec)
+
+
+def _no_structure(file: CheckpointFile, found: object) -> InputError:
+    return InputError("E_CKPT_FORMAT", "the header's structure cannot be read", where=file.path, found=found)
 
 
 def _grid(spec: SegmenterSpec) -> tuple[int, int]:

@@ -132,7 +132,7 @@ def load(path: Path, *, identities: Collection[str] | None = None) -> Checkpoint
         state = json.loads(contents.pop(_STATE))
         # Parsed from the very bytes that were hashed, not from a mapping of a file that may change.
         tensors = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in contents.items()}
-    except (KeyError, ValueError, SafetensorError) as error:
+    except (KeyError, ValueError, RecursionError, SafetensorError) as error:
         raise IntegrityError("E_CHECKPOINT", "cannot be read", where=path, found=error) from None
     for key in ("step", "identity"):
         _require(path, f"{key} in {_STATE}", state.get(key, ""), manifest[key])
@@ -298,7 +298,7 @@ def _read_manifest(path: Path) -> tuple[dict[str, Any], str]:
         # Written in one way only: then a flipped bit anywhere in it shows, even between two values.
         well_formed = data == _json(manifest).encode() and set(manifest) == {"schema", "step", "identity", "files"}
         well_formed = well_formed and all(set(entry) == {"bytes", "sha256"} for entry in manifest["files"].values())
-    except (ValueError, AttributeError, TypeError, KeyError) as error:
+    except (ValueError, AttributeError, TypeError, KeyError, RecursionError) as error:
         raise IntegrityError("E_CHECKPOINT", "no readable manifest", where=path, found=error) from None
     if not well_formed:
         raise IntegrityError("E_CHECKPOINT", "the manifest was changed", where=path)

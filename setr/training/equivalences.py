@@ -139,7 +139,7 @@ def _parse(line: bytes) -> Proof | None:
         if digest != _digest(entry) or entry["schema"] != SCHEMA:
             return None
         return Proof(entry["from"], entry["to"], Verdict(**entry["verdict"]), entry["time"], entry["host"])
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 
 

@@ -94,7 +94,7 @@ def _agree(
     owner: Owner | None,
 ) -> list[str]:
     """Returns the identities whose checkpoints are this training's, and writes down what the folder trains."""
-    written = read_json(folder / IDENTITY)
+    written = _origin_in(read_json(folder / IDENTITY))
     kept = written or _newest_origin(folder)
     if kept is None:
         write_json(folder / IDENTITY, {**origin, "identities": [origin["identity"]]}, owner=owner)
@@ -121,5 +121,12 @@ def _agree(
 def _newest_origin(folder: Path) -> dict[str, Any] | None:
     """Returns what the newest checkpoint says that it is of, for a folder that lost its identity.json."""
     found = checkpoint_names.steps(folder)
-    state = read_json(found[-1] / "state.json") if found else None
-    return state if state and {"identity", "experiment"} <= state.keys() else None
+    return _origin_in(read_json(found[-1] / "state.json")) if found else None
+
+
+def _origin_in(record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Returns a record that says what a folder trains, None for a damaged one: it is written again."""
+    kinds = {"identity": str, "experiment": dict, "environment": dict, "identities": list}
+    values = {"environment": {}, "identities": [], **(record or {})}
+    right = all(isinstance(values.get(name), kind) for name, kind in kinds.items())
+    return record if record and right and all(isinstance(one, str) for one in values["identities"]) else None

@@ -205,7 +205,7 @@ def _hash_tensor(tensor: Tensor) -> int:
 def _read_header(path: Path, line: bytes) -> dict[str, Any]:
     try:
         header = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         header = None
     if not isinstance(header, dict) or header.get("format") != "setr-trace":
         raise _unusable(path, "this is no trace")

@@ -9,7 +9,9 @@ from torch import nn
 
 from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
 from setr.models.layout import R50, R101
-from setr.models.specification import ResNetSpec
+from setr.models.segmenter import Segmenter
+from setr.models.specification import EncoderSize, ResNetSpec
+from setr.models.variants import variant_spec
 
 SMALL = ResNetSpec("small", (1, 2, 2, 2), base_channels=8)
 
@@ -80,3 +82,19 @@ def test_hybrid_makes_a_token_of_each_pixel_of_the_last_map(size: tuple[int, int
         tokens = embed(torch.randn(1, 3, *size))
     assert tokens.shape == (1, 24, -(-size[0] // 16), -(-size[1] // 16))
     assert embed.proj.weight.shape == (24, 256, 1, 1)
+
+
+@pytest.mark.parametrize("variant", ["hybrid-base-random", "hybrid-base", "hybrid-deit"])
+@pytest.mark.parametrize(("crop", "side"), [(768, 48), (512, 32), (480, 30)])
+def test_hybrid_is_a_resnet_50_at_stride_16_under_t_base(variant: str, crop: int, side: int) -> None:
+    """The paper's section 4.1: "ResNet-50 based FCN encoder" at output stride 16; crop / 16 tokens a side."""
+    spec = variant_spec(variant, num_classes=19, crop_size=(crop, crop))
+    assert spec.cnn is not None
+    assert (spec.cnn.output_stride, spec.cnn.blocks, spec.cnn.base_channels) == (16, (3, 4, 6, 3), 64)
+    assert isinstance(spec.encoder, EncoderSize)
+    assert (spec.encoder.embed_dim, spec.encoder.depth, spec.encoder.num_heads) == (768, 12, 12)
+    with torch.device("meta"):
+        model = Segmenter(spec)
+        grid = model.encoder.patch_embed(torch.empty(1, 3, crop, crop))
+    assert grid.shape == (1, 768, side, side)
+    assert model.encoder.pos_embed.shape == (1, 1 + side * side, 768)

@@ -384,6 +384,62 @@ def test_formats_and_prefixes_are_the_same_model(reference: Path, tmp_path: Path
         assert torch.equal(model(images), plain(images))
 
 
+AROUND = ("_orig_mod.", "_forward_module.", "_fsdp_wrapped_module.", "_checkpoint_wrapped_module.")
+HOLDERS = ("module.", "model.", "net.")
+PREFIXES = [
+    *AROUND,
+    *HOLDERS,
+    *(f"{holder}{around}" for holder in HOLDERS for around in AROUND),
+    *(f"{around}{holder}" for holder in HOLDERS for around in AROUND),
+    "module.model.",
+    "_forward_module.module._orig_mod.model.",
+]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_what_stands_around_a_model_does_not_count(prefix: str) -> None:
+    keys = list(authors_weights("pup"))
+    plain, found = map_keys(keys), map_keys([prefix + key for key in keys])
+    assert plain is not None
+    assert found is not None
+    assert found.keys == {parameter: prefix + key for parameter, key in plain.keys.items()}
+    assert (found.format, found.unknown) == (plain.format, ())
+
+
+def test_a_submodule_may_have_been_wrapped_alone() -> None:
+    keys = list(authors_weights("naive"))
+    wrapped = [
+        re.sub(r"^(backbone\.blocks\.\d+\.)", r"backbone._orig_mod.\1_fsdp_wrapped_module.", key) for key in keys
+    ]
+    wrapped = [key.replace("_orig_mod.backbone.", "_orig_mod.") for key in wrapped]
+    assert wrapped != keys
+    plain, found = map_keys(keys), map_keys(wrapped)
+    assert plain is not None
+    assert found is not None
+    assert list(found.keys) == list(plain.keys)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model_state_dict", "model", "module", "net"])
+@pytest.mark.parametrize("prefix", ["", "_orig_mod.", "module._orig_mod.", "_forward_module."])
+def test_a_compiled_models_file_is_the_same_model(tmp_path: Path, wrapper: str, prefix: str) -> None:
+    weights = authors_weights("naive")
+    torch.save(weights, tmp_path / "plain.pth")
+    beside = {"optimizer": {"state": {}}, "epoch": 3} | ({"state_dict": {}} if wrapper != "state_dict" else {})
+    torch.save({wrapper: {prefix + key: value for key, value in weights.items()}, **beside}, tmp_path / "a.pth")
+    images = torch.randn(1, 3, 64, 64)
+    plain, _ = import_checkpoint(tmp_path / "plain.pth", num_heads=HEADS)
+    model, receipt = import_checkpoint(tmp_path / "a.pth", num_heads=HEADS)
+    assert torch.equal(model(images), plain(images))
+    assert receipt.counts()["missing"] == 0
+
+
+def test_a_weight_that_is_there_twice_is_refused(save: Callable[..., Path]) -> None:
+    weights = authors_weights("naive")
+    twice = weights | {"_orig_mod.backbone.cls_token": torch.ones(1, 1, WIDTH)}
+    with pytest.raises(InputError, match=r"E_CKPT_ARCHITECTURE.*_orig_mod\.backbone\.cls_token"):
+        import_checkpoint(save(twice), num_heads=HEADS)
+
+
 def test_patch_bias_may_be_absent(reference: Path, save: Callable[..., Path]) -> None:
     weights = mmseg_weights(reference, "naive")
     del weights["backbone.patch_embed.projection.bias"]
@@ -436,10 +492,10 @@ def test_a_timm_file_becomes_a_model_whose_decoder_is_missing(save: Callable[...
     assert torch.equal(model.encoder.pos_embed, torch.cat([table[:, :1], table[:, 2:]], dim=1))
 
 
-@pytest.mark.parametrize("variant", ["fcn", "semantic-fpn"])
-def test_mmsegmentations_baselines(save: Callable[..., Path], variant: str) -> None:
+def mmseg_baseline(variant: str, *, num_classes: int, side: int) -> tuple[Segmenter, Weights]:
+    """A miniature baseline, and its weights under mmsegmentation's names."""
     torch.manual_seed(0)
-    source = build_model(variant, num_classes=4, crop_size=(65, 65), scale="miniature").eval()
+    source = build_model(variant, num_classes=num_classes, crop_size=(side, side), scale="miniature").eval()
     weights = {}
     for name, value in source.state_dict().items():
         for pattern, key in (
@@ -455,12 +511,65 @@ def test_mmsegmentations_baselines(save: Callable[..., Path], variant: str) -> N
             name = re.sub(pattern, key, name)
         name = re.sub(r"\.branches\.(\d)\.(\d)\.", lambda m: f".scale_heads.{m[1]}.{2 * int(m[2])}.", name)
         weights[name] = value
+    return source, weights
+
+
+@pytest.mark.parametrize("variant", ["fcn", "semantic-fpn"])
+def test_mmsegmentations_baselines(save: Callable[..., Path], variant: str) -> None:
+    source, weights = mmseg_baseline(variant, num_classes=4, side=65)
     align = f"model = dict(decode_head=dict(align_corners={source.align_corners}))"
     model, receipt = import_checkpoint(save(weights, meta={"config": align}))
     images = torch.randn(1, 3, 65, 97)
     assert torch.equal(model(images), source(images))
     assert set(receipt.counts().items()) >= {("missing", 0), ("unused", 0)}
     assert len(model.auxiliary_heads) == len(source.auxiliary_heads)
+
+
+@pytest.mark.parametrize("num_classes", [4, 19])
+@pytest.mark.parametrize("beside", [{}, {"meta": {}}, {"meta": {"config": "model = dict(backbone=dict(depth=101))"}}])
+@pytest.mark.parametrize("side", [65, 64])
+def test_a_bare_fcn_must_be_told_whether_it_aligns_corners(
+    save: Callable[..., Path], num_classes: int, beside: dict[str, Any], side: int
+) -> None:
+    source, weights = mmseg_baseline("fcn", num_classes=num_classes, side=side)
+    file = save(weights, **beside)
+    with pytest.raises(InputError, match=r"E_CKPT_ALIGN.*--align-corners.*--no-align-corners"):
+        import_checkpoint(file)
+    model, receipt = import_checkpoint(file, align_corners=source.align_corners)
+    images = torch.randn(1, 3, 65, 97)
+    assert torch.equal(model(images), source(images))
+    assert receipt.settings["align_corners"] is (side == 65)
+    assert receipt.settings["align_corners_from"] == "given"
+    other, _ = import_checkpoint(file, align_corners=not source.align_corners)
+    assert difference(other(images), source(images)) > 1e-4
+
+
+@pytest.mark.parametrize(
+    ("variant", "num_classes"), [("fcn", 150), ("fcn", 60), ("fcn", 59), ("fcn", 21), ("semantic-fpn", 19)]
+)
+def test_a_bare_baseline_of_which_one_sort_is_published_needs_no_word(
+    save: Callable[..., Path], variant: str, num_classes: int
+) -> None:
+    source, weights = mmseg_baseline(variant, num_classes=num_classes, side=64)
+    model, receipt = import_checkpoint(save(weights))
+    images = torch.randn(1, 3, 64, 64)
+    assert torch.equal(model(images), source(images))
+    assert receipt.settings["align_corners_from"] == "the published configs"
+
+
+def test_what_no_shape_tells_comes_from_the_config_or_is_refused(save: Callable[..., Path]) -> None:
+    _, weights = mmseg_baseline("fcn", num_classes=19, side=65)
+    # FCN-D6 has FCN's names and shapes.
+    dilated = "model = dict(decode_head=dict(dilation=6, align_corners=True))"
+    with pytest.raises(InputError, match=r"E_CKPT_ARCHITECTURE.*dilate.*found 6"):
+        import_checkpoint(save(weights, meta={"config": dilated}))
+    plain = "model = dict(decode_head=dict(dilation=1))"  # aligning is off where a config does not name it
+    model, receipt = import_checkpoint(save(weights, meta={"config": plain}))
+    assert not model.align_corners
+    assert receipt.settings["align_corners_from"] == "config in the file"
+    assert import_checkpoint(save(weights, meta={"config": plain}), align_corners=True)[0].align_corners
+    with pytest.raises(InputError, match=r"E_CKPT_ALIGN.*encoder alone"):
+        import_checkpoint(save(timm_weights(width=64)), align_corners=True)
 
 
 # ---- Encoder weights

@@ -102,3 +102,98 @@ def test_a_variants_name_gives_its_decoder(variant: str, decoder: str) -> None:
 def test_unknown_variant_is_refused() -> None:
     with pytest.raises(InputError, match="setr-pupp"):
         decoder_of("setr-pupp")
+
+
+# The released configurations (github.com/fudan-zvg/SETR, configs/SETR and configs/_base_/schedules): base rate by data
+# set. The papers' own: section 4.1, "0.001 on ADE20K and Pascal Context, 0.01 on Cityscapes". mmsegmentation 1.2.2:
+# configs/setr. Crop, batch and base size: section 4.1 and configs/_base_/datasets, the same in all three.
+SETR_RATES = {
+    ("authors", "cityscapes"): {"naive": 0.01, "pup": 0.01, "mla": 0.002},
+    ("authors", "ade20k"): {"naive": 0.01, "pup": 0.001, "mla": 0.001},
+    ("authors", "pascal_context"): {"naive": 0.01, "pup": 0.001, "mla": 0.001},
+    ("paper", "cityscapes"): {"naive": 0.01, "pup": 0.01, "mla": 0.01},
+    ("paper", "ade20k"): {"naive": 0.001, "pup": 0.001, "mla": 0.001},
+    ("paper", "pascal_context"): {"naive": 0.001, "pup": 0.001, "mla": 0.001},
+    ("mmseg", "cityscapes"): {"naive": 0.01, "pup": 0.01, "mla": 0.002},
+    ("mmseg", "ade20k"): {"naive": 0.01, "pup": 0.001, "mla": 0.001},
+}
+SETR_DATA = {
+    "cityscapes": {"crop_size": (768, 768), "batch_size": 8, "base_size": (2049, 1025)},
+    "ade20k": {"crop_size": (512, 512), "batch_size": 16, "base_size": (2048, 512)},
+    "pascal_context": {"crop_size": (480, 480), "batch_size": 16, "base_size": (520, 520)},
+}
+# Polynomial decay with power 0.9 to 1e-4, SGD with momentum 0.9 and no weight decay, heads at ten times the rate,
+# auxiliary losses at 0.4 (section 4.1; the floor, the factor and the last four of augmentation: configurations alone).
+SETR_COMMON = {
+    "optimizer": "sgd",
+    "momentum": 0.9,
+    "weight_decay": 0.0,
+    "poly_power": 0.9,
+    "min_lr": 1e-4,
+    "warmup_steps": 0,
+    "head_lr_multiplier": 10.0,
+    "layer_decay": 1.0,
+    "auxiliary_weight": 0.4,
+    "loss_denominator": "all",
+    "class_weights": "none",
+    "ohem_threshold": 0.0,
+    "ema_decay": 0.0,
+    "drop_path": 0.0,
+    "ratio_range": (0.5, 2.0),
+    "cat_max_ratio": 0.75,
+    "flip_probability": 0.5,
+    "photometric": True,
+    "precision": "float32",
+}
+# Iterations, evaluation and checkpoint interval: configs/_base_/schedules/schedule_{40k,80k,160k}.py.
+SCHEDULES = {"40k": (40_000, 4_000), "80k": (80_000, 8_000), "160k": (160_000, 16_000)}
+# mmsegmentation 0.6, which the paper copied its baselines from: configs/fcn and configs/sem_fpn.
+BASELINES = {
+    ("cityscapes", "fcn"): ((769, 769), 8, (2049, 1025), 0.01, 5e-4, 0.4),
+    ("cityscapes", "semantic-fpn"): ((512, 1024), 8, (2048, 1024), 0.01, 5e-4, 0.0),
+    ("ade20k", "fcn"): ((512, 512), 16, (2048, 512), 0.01, 5e-4, 0.4),
+    ("ade20k", "semantic-fpn"): ((512, 512), 16, (2048, 512), 0.01, 5e-4, 0.0),
+    ("pascal_context", "fcn"): ((480, 480), 16, (520, 520), 0.004, 1e-4, 0.4),
+}
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize(
+    ("flavour", "dataset", "decoder", "rate"),
+    [(*key, decoder, rate) for key, rates in SETR_RATES.items() for decoder, rate in rates.items()],
+)
+def test_every_number_of_a_setr_recipe(flavour: str, dataset: str, decoder: str, rate: float, schedule: str) -> None:
+    steps, every = SCHEDULES[schedule]
+    published = {
+        **SETR_COMMON,
+        **SETR_DATA[dataset],
+        "flavour": flavour,
+        "base_lr": rate,
+        "iterations": steps,
+        "evaluate_every": every,
+        "checkpoint_every": every,
+        "poly_end": "iterations_minus_one" if flavour == "mmseg" else "iterations",
+    }
+    assert dataclasses.asdict(recipe(dataset, decoder, schedule, flavour=flavour)) == published
+
+
+@pytest.mark.parametrize(("dataset", "decoder"), BASELINES)
+def test_every_number_of_a_baselines_recipe(dataset: str, decoder: str) -> None:
+    crop, batch, base, rate, decay, auxiliary = BASELINES[dataset, decoder]
+    found = dataclasses.asdict(recipe(dataset, decoder, "80k"))
+    published = {
+        **SETR_COMMON,
+        "flavour": "authors",
+        "crop_size": crop,
+        "batch_size": batch,
+        "base_size": base,
+        "base_lr": rate,
+        "weight_decay": decay,
+        "auxiliary_weight": auxiliary,
+        "head_lr_multiplier": 1.0,
+        "iterations": 80_000,
+        "evaluate_every": 8_000,
+        "checkpoint_every": 8_000,
+        "poly_end": "iterations",
+    }
+    assert found == published

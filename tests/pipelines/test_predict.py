@@ -1,6 +1,7 @@
 """The predict command on images, folders, videos and step folders, and its messages."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.predict import EXPERIMENT, list_images, load_image, main, open_model, passed_over
+from pipelines.predict import EXPERIMENT, _stored_classes, list_images, load_image, main, open_model, passed_over
 from setr.data.cityscapes import CITYSCAPES
+from setr.data.datasets import DATASETS
 from setr.data.preview import colorize
 from setr.evaluation.inference import predict
 from setr.models.segmenter import build_model
@@ -140,3 +142,23 @@ def test_photographs_are_turned_as_they_ask(tmp_path: Path) -> None:
     exif[0x0112] = 6  # a quarter turn
     Image.new("RGB", (40, 20)).save(tmp_path / "photo.jpg", exif=exif)
     assert load_image(tmp_path / "photo.jpg").shape == (40, 20, 3)
+
+
+def test_a_moved_project_finds_the_classes_of_its_own_shards(
+    tmp_path: Path, tiny_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The record's path is that of before the move, whether the old place is gone or holds another data set by now."""
+    here = tmp_path / "moved"
+    shutil.copytree(tiny_home / "data" / "shards" / "scenes" / "val", here / "data" / "shards" / "scenes" / "val")
+    monkeypatch.setenv("SETR_HOME", str(here))
+    classes = _stored_classes({"job": {"shards": {"val": "/gone/before/data/shards/scenes/val"}}})
+    assert classes is not None
+    assert classes[0] == DATASETS["scenes"].classes
+    other = tmp_path / "old" / "data" / "shards" / "scenes" / "val"
+    shutil.copytree(tiny_home / "data" / "shards" / "own" / "val", other)
+    assert _stored_classes({"job": {"shards": {"val": str(other)}}}) == classes
+    monkeypatch.setenv("SETR_HOME", str(tmp_path / "empty"))
+    found = _stored_classes({"job": {"shards": {"val": str(other)}}})
+    assert found is not None
+    assert found[0][0] == "kind 0"
+    assert _stored_classes({"job": {"shards": {"val": "/gone/before/data/shards/scenes/val"}}}) is None

@@ -1,15 +1,25 @@
 """Searches through real Ray Tune on a handful of images: what ends early is marked, what is done is not done again."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
+import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+from tiny import CELL, settings
 from untrained import write_untrained
 
+from pipelines import search as searching
+from pipelines.jobs import Planned, plan_training
+from setr.training import lease
+from setr.training.context import Context
 from setr.training.events import read_events
+from setr.training.lease import exclusive
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = (
@@ -86,3 +96,45 @@ def test_an_invalid_space_is_one_line_before_anything_starts(searched_home: Path
     [line] = [line for line in said.splitlines() if line.startswith("error:")]
     assert "base_lr" in line
     assert [path.name for path in (searched_home / "none").iterdir()] == ["code"]  # no trial, no lease
+
+
+@pytest.fixture
+def shared(trained: Planned, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Planned:
+    """Returns a finished experiment on a storage path of its own, and makes waiting for another owner short."""
+    monkeypatch.setattr(lease, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(searching, "RETRY_SECONDS", 0.05)
+    shutil.copytree(trained.folder, tmp_path / "storage" / trained.identity)
+    return plan_training(settings(f"cell={CELL}", f"storage.checkpoints={tmp_path / 'storage'}"))
+
+
+@pytest.mark.parametrize("end", ["the other one ends", "stop"])
+def test_a_trial_waits_while_another_search_or_a_sweep_trains_its_experiment(
+    shared: Planned, tmp_path: Path, end: str
+) -> None:
+    stop, before = tmp_path / "stop", read_events(shared.folder / "events.jsonl")
+    config = settings(f"cell={CELL}", f"storage.checkpoints={shared.folder.parent}")
+    trial = threading.Thread(target=searching._train, args=(shared, config, stop, Context()), daemon=True)
+    with ExitStack() as others:
+        others.enter_context(exclusive(shared.folder.parent))  # a sweep's, of the storage path: no trial asks for it
+        held = others.enter_context(ExitStack())
+        held.enter_context(exclusive(shared.folder))
+        trial.start()
+        time.sleep(0.5)
+        assert trial.is_alive()
+        if end == "stop":
+            stop.touch()
+        else:
+            held.close()
+        trial.join(60)
+        assert not trial.is_alive()
+    assert read_events(shared.folder / "events.jsonl") == before  # trained once, by the other one
+
+
+def test_a_trial_that_was_ended_says_so_unless_somebody_else_goes_on_with_it(shared: Planned) -> None:
+    file = shared.folder / "events.jsonl"
+    before = read_events(file)
+    with exclusive(shared.folder):
+        searching.say_stopped(shared.folder, 2, "ended by asha")
+    assert read_events(file) == before
+    searching.say_stopped(shared.folder, 2, "ended by asha")
+    assert [event["event"] for event in read_events(file)[len(before) :]] == ["stopped"]

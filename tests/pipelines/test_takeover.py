@@ -16,7 +16,9 @@ from running import ROOT, _run, environment
 from tiny import CELL, TINY, settings
 
 from benchmarks.processes import PROCESSES
+from pipelines import experiment
 from pipelines.experiment import run_experiment
+from pipelines.job import Job
 from pipelines.jobs import Planned
 from pipelines.ledger import EVENTS, SCORES
 from pipelines.placement import record_failure
@@ -206,3 +208,26 @@ def test_a_suspended_command_ends_with_one_line_and_has_changed_nothing(home: Pa
         assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]] != []
     steps = [event["step"] for event in read_events(folder / EVENTS) if event["event"] == "metrics"]
     assert steps == [1, 1, 2, 3, 4], "what the first was about to record is in no record"
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_hang_is_recorded_only_by_the_group_that_has_the_folder(
+    trained: Planned, home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, taken: bool
+) -> None:
+    folder = tmp_path / trained.identity
+    job = job_of(dataclasses.replace(trained, folder=folder), tmp_path)
+
+    def hangs(job: Any, context: Context, *_: Any) -> dict[str, Any]:
+        context.report({"event": "hang", "step": 2, "time": 1.0, "cause": "no progress"})
+        return {"status": "ended"}
+
+    monkeypatch.setattr(experiment, "_run", hangs)
+    context = dataclasses.replace(Context(), rank=rank)
+    with exclusive(folder) as held:
+        fence = Lease.from_dict(held.as_dict()) if rank else held
+        if taken:
+            take_over(folder)
+        outcome = experiment._run_and_record(Job.from_dict(job), context, None if rank else held, fence)
+    assert outcome["status"] == ("failed" if taken else "ended")
+    assert [event.get("rank") for event in read_events(folder / EVENTS)] == ([] if taken else [rank])

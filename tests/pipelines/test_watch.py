@@ -270,3 +270,21 @@ def test_states_of_processes() -> None:
     process.wait()
     assert state_of_process(other) == GONE
     assert Family({"raylet": process.pid}).gone(("raylet", "gcs_server")) == ["raylet"]
+
+
+@pytest.mark.parametrize(
+    ("claim", "recorded"),
+    [("host a, process 7, beat 00000003\n", True), ("host a, process 77, beat 00000001\n", False), ("free\n", False)],
+)
+def test_a_hang_is_recorded_for_the_process_that_has_the_folder(tmp_path: Path, claim: str, recorded: bool) -> None:
+    one = entry(tmp_path)
+    (one.folder / ".lease-00000002").write_text(claim)
+    watch._say(one, 3, "no sign of life", "a", 7)
+    assert bool(read_events(one.folder / "events.jsonl")) == recorded
+
+
+def test_a_disk_that_is_full_costs_the_driver_nothing(tmp_path: Path) -> None:
+    one = entry(tmp_path)
+    (one.folder / ".lease-00000002").write_text("host a, process 7, beat 00000003\n")
+    (one.folder / "events.jsonl").mkdir()  # cannot be written, by root either
+    watch._say(one, 3, "no sign of life", "a", 7)
