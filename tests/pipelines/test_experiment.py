@@ -53,7 +53,7 @@ def test_a_hang_is_in_the_record_whichever_rank_notices(
     monkeypatch.setattr(module, "_run", hang)
     job = Job.from_dict({**trained.job(settings(), tmp_path / "stop"), "folder": str(tmp_path)})
     told: list[dict[str, Any]] = []
-    module._run_and_record(job, Context(rank=rank, world_size=2, report=told.append), None)
+    module._run_and_record(job, Context(rank=rank, world_size=2, report=told.append), None, None)
     found = [(event["event"], event.get("rank")) for event in read_events(tmp_path / "events.jsonl")]
     assert found == ([("metrics", None)] if rank == 0 else []) + [("hang", rank)]
     assert [event["event"] for event in told] == [kind for kind, _ in found]
