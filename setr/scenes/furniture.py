@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from setr.data.scene_drawing.labels import FENCE, POLE, STATIC, TRAFFIC_LIGHT, TRAFFIC_SIGN, WALL
-from setr.data.scene_drawing.shapes import Colour, Shape, Texture, Veil, box_faces, panels, plate, tint
+from setr.scenes.labels import FENCE, POLE, STATIC, TRAFFIC_LIGHT, TRAFFIC_SIGN, WALL
+from setr.scenes.shapes import Colour, Shape, Texture, Veil, box_faces, panels, plate, tint
 
 STEEL = (122.0, 126.0, 130.0)
 WHITE, BLACK = (238.0, 238.0, 234.0), (28.0, 28.0, 30.0)

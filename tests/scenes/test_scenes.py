@@ -7,19 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setr.data import scenes
 from setr.data.datasets import DATASETS
 from setr.data.images import read_image, read_label
-from setr.data.scene_drawing import cars, labels
-from setr.data.scene_drawing.camera import Camera
-from setr.data.scene_drawing.canvas import Canvas
-from setr.data.scene_drawing.light import WEATHERS, daylight
-from setr.data.scene_drawing.order import far_to_near
-from setr.data.scene_drawing.shapes import Shape
-from setr.data.scene_drawing.strokes import Place
-from setr.data.scene_drawing.thing import Thing
-from setr.data.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes
 from setr.errors import EnvironmentFailure, InputError
+from setr.scenes import cars, labels, scenes
+from setr.scenes.camera import Camera
+from setr.scenes.canvas import Canvas
+from setr.scenes.light import WEATHERS, daylight
+from setr.scenes.order import far_to_near
+from setr.scenes.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes
+from setr.scenes.shapes import Shape
+from setr.scenes.strokes import Place
+from setr.scenes.thing import Thing
 
 KNOWN_IDS = {value for name, value in vars(labels).items() if name.isupper()}
 IGNORED_IDS = {labels.EGO_VEHICLE, labels.STATIC, labels.DYNAMIC}

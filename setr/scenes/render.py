@@ -4,18 +4,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.data.scene_drawing.camera import Camera
-from setr.data.scene_drawing.canvas import Canvas
-from setr.data.scene_drawing.cities import City
-from setr.data.scene_drawing.ground import paint_ground
-from setr.data.scene_drawing.layout import furnish
-from setr.data.scene_drawing.light import WEATHERS, Light, daylight
-from setr.data.scene_drawing.order import far_to_near, visible
-from setr.data.scene_drawing.sensor import Film, expose, load_film, paint_bonnet, reduce_labels, reflect_in_wet_road
-from setr.data.scene_drawing.shadows import Shadows
-from setr.data.scene_drawing.sky import Backdrop, lay_out_backdrop, paint_sky, paint_skyline
-from setr.data.scene_drawing.street import Street, lay_out_street
-from setr.data.scene_drawing.thing import Thing
+from setr.scenes.camera import Camera
+from setr.scenes.canvas import Canvas
+from setr.scenes.cities import City
+from setr.scenes.ground import paint_ground
+from setr.scenes.layout import furnish
+from setr.scenes.light import WEATHERS, Light, daylight
+from setr.scenes.order import far_to_near, visible
+from setr.scenes.sensor import Film, expose, load_film, paint_bonnet, reduce_labels, reflect_in_wet_road
+from setr.scenes.shadows import Shadows
+from setr.scenes.sky import Backdrop, lay_out_backdrop, paint_sky, paint_skyline
+from setr.scenes.street import Street, lay_out_street
+from setr.scenes.thing import Thing
 
 SUPERSAMPLING = 2  # canvas pixels per picture pixel, each way
 

@@ -5,9 +5,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from setr.data.scene_drawing.cars import HEAD, HEAD_LIT, NUMBER_PLATE, RIM, TAIL, TAIL_LIT, TYRE
-from setr.data.scene_drawing.labels import BUS, TRAIN, TRUCK
-from setr.data.scene_drawing.shapes import Colour, Shape, box_faces, disc, generator, paint, panels
+from setr.scenes.cars import HEAD, HEAD_LIT, NUMBER_PLATE, RIM, TAIL, TAIL_LIT, TYRE
+from setr.scenes.labels import BUS, TRAIN, TRUCK
+from setr.scenes.shapes import Colour, Shape, box_faces, disc, generator, paint, panels
 
 GLASS = (30.0, 38.0, 46.0)
 DARK = (34.0, 34.0, 36.0)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from setr.data.scene_drawing import labels
-from setr.data.scene_drawing.canvas import Canvas
-from setr.data.scene_drawing.noise import TILE, tile
-from setr.data.scene_drawing.shapes import Colour
+from setr.scenes import labels
+from setr.scenes.canvas import Canvas
+from setr.scenes.noise import TILE, tile
+from setr.scenes.shapes import Colour
 
 KERB = 0.16  # metres
 

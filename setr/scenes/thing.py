@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from setr.data.scene_drawing.shapes import Colour, Shape
-from setr.data.scene_drawing.strokes import Place
+from setr.scenes.shapes import Colour, Shape
+from setr.scenes.strokes import Place
 
 Choice = TypeVar("Choice")
 

@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from setr.data.scene_drawing import cars, coaches, people
-from setr.data.scene_drawing.cities import City
-from setr.data.scene_drawing.light import Light
-from setr.data.scene_drawing.shapes import Shape
-from setr.data.scene_drawing.street import Street, Verge
-from setr.data.scene_drawing.strokes import Place
-from setr.data.scene_drawing.thing import Thing, new_seed, pick, vary
+from setr.scenes import cars, coaches, people
+from setr.scenes.cities import City
+from setr.scenes.light import Light
+from setr.scenes.shapes import Shape
+from setr.scenes.street import Street, Verge
+from setr.scenes.strokes import Place
+from setr.scenes.thing import Thing, new_seed, pick, vary
 
 CAR_KINDS = ("hatchback", "hatchback", "saloon", "saloon", "estate", "estate", "suv", "suv", "compact", "van")
 TRAFFIC_SHARES = (

@@ -1,7 +1,7 @@
 """The built-in data set `scenes`: synthetic street scenes with exact labels, written in Cityscapes' own layout.
 
 Every scene is a function of (seed, split, index) alone: a city, its weather, a street and what stands in it, seen
-through a camera. The drawing is in setr/data/scene_drawing; its lengths are metres, so one scene can be rendered at
+through a camera. Its lengths are metres, so one scene can be rendered at
 any size. The cities of `val` are not those of `train`.
 """
 
@@ -19,9 +19,9 @@ import cv2
 import numpy as np
 
 from setr.data.atomic import make_folder, storage_failure
-from setr.data.scene_drawing.cities import TRAIN_CITIES, VAL_CITIES, City
-from setr.data.scene_drawing.render import compose, render
 from setr.errors import EnvironmentFailure, InputError
+from setr.scenes.cities import TRAIN_CITIES, VAL_CITIES, City
+from setr.scenes.render import compose, render
 
 CITIES: dict[str, tuple[City, ...]] = {"train": TRAIN_CITIES, "val": VAL_CITIES}
 SETTINGS_FILE = "scenes.json"  # says what was written; a folder without it is never replaced

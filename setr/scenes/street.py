@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.data.scene_drawing.cities import City
-from setr.data.scene_drawing.ground import Band, Crossing, Ground, Line
+from setr.scenes.cities import City
+from setr.scenes.ground import Band, Crossing, Ground, Line
 
 LANE = 3.2  # metres
 PARKING = 2.15  # metres

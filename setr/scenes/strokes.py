@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.data.scene_drawing.camera import NEAR, Camera, clip_near
-from setr.data.scene_drawing.light import Light
-from setr.data.scene_drawing.shapes import Colour, Faces, Leaves, Rods, generator
+from setr.scenes.camera import NEAR, Camera, clip_near
+from setr.scenes.light import Light
+from setr.scenes.shapes import Colour, Faces, Leaves, Rods, generator
 
 SHIFT = 4  # fractional bits of the corners given to OpenCV
 FAR = 1.0e5  # pixels: corners are cut off here, far outside any canvas

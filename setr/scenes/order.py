@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from setr.data.scene_drawing.camera import NEAR, Camera
-from setr.data.scene_drawing.thing import Thing
+from setr.scenes.camera import NEAR, Camera
+from setr.scenes.thing import Thing
 
 LONG = 1.2  # metres: half a length from which other things may stand beside a thing instead of before or behind it
 

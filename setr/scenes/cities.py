@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from setr.data.scene_drawing.shapes import Colour
+from setr.scenes.shapes import Colour
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from setr.data.scene_drawing import labels
-from setr.data.scene_drawing.canvas import Canvas
-from setr.data.scene_drawing.noise import TILE, tile
+from setr.scenes import labels
+from setr.scenes.canvas import Canvas
+from setr.scenes.noise import TILE, tile
 
 WOODS_DISTANCE = 260.0  # metres
 

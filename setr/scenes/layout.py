@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from setr.data.scene_drawing import plants, roadside, traffic
-from setr.data.scene_drawing.cities import City
-from setr.data.scene_drawing.light import Light
-from setr.data.scene_drawing.street import Street
-from setr.data.scene_drawing.thing import Thing
+from setr.scenes import plants, roadside, traffic
+from setr.scenes.cities import City
+from setr.scenes.light import Light
+from setr.scenes.street import Street
+from setr.scenes.thing import Thing
 
 
 def furnish(city: City, street: Street, light: Light, rng: np.random.Generator) -> list[Thing]:

@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from setr.data.scene_drawing.labels import CAR
-from setr.data.scene_drawing.shapes import Colour, Paint, Shape, disc, paint, panels
+from setr.scenes.labels import CAR
+from setr.scenes.shapes import Colour, Paint, Shape, disc, paint, panels
 
 TYRE = (24.0, 24.0, 26.0)
 RIM = (138.0, 140.0, 144.0)

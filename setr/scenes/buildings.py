@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.data.scene_drawing.labels import BUILDING
-from setr.data.scene_drawing.shapes import (
+from setr.scenes.labels import BUILDING
+from setr.scenes.shapes import (
     Colour,
     Paint,
     Shape,

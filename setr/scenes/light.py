@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.data.scene_drawing.shapes import Colour
+from setr.scenes.shapes import Colour
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from setr.data.scene_drawing.labels import BICYCLE, MOTORCYCLE, PERSON, RIDER
-from setr.data.scene_drawing.shapes import Colour, Shape, generator, tint
+from setr.scenes.labels import BICYCLE, MOTORCYCLE, PERSON, RIDER
+from setr.scenes.shapes import Colour, Shape, generator, tint
 
 SKIN = ((232, 190, 160), (214, 164, 130), (176, 122, 88), (122, 82, 58), (90, 60, 44), (240, 204, 178))
 HAIR = ((40, 30, 24), (86, 58, 36), (160, 120, 70), (28, 26, 28), (150, 146, 142), (104, 52, 30))

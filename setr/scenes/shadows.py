@@ -5,10 +5,10 @@ import math
 import cv2
 import numpy as np
 
-from setr.data.scene_drawing.camera import NEAR, clip_near
-from setr.data.scene_drawing.canvas import Canvas
-from setr.data.scene_drawing.strokes import SHIFT, fixed_point
-from setr.data.scene_drawing.thing import Thing
+from setr.scenes.camera import NEAR, clip_near
+from setr.scenes.canvas import Canvas
+from setr.scenes.strokes import SHIFT, fixed_point
+from setr.scenes.thing import Thing
 
 LOWEST_SUN = 0.14  # sine of the elevation below which shadows grow no longer
 

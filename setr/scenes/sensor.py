@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from setr.data.scene_drawing import labels
-from setr.data.scene_drawing.canvas import Canvas
+from setr.scenes import labels
+from setr.scenes.canvas import Canvas
 
 MIDDLE_GREY = 112.0
 SHOULDER = 190.0

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 import cv2
 import numpy as np
 
-from setr.data.scene_drawing.camera import NEAR, Camera, clip_near
-from setr.data.scene_drawing.light import Light
-from setr.data.scene_drawing.noise import TILE, tile
-from setr.data.scene_drawing.shapes import Faces, Leaves, Rods, Shape, Texture, Veil
-from setr.data.scene_drawing.strokes import FACING, SHIFT, Ball, Easel, Place, Stroke, fixed_point
+from setr.scenes.camera import NEAR, Camera, clip_near
+from setr.scenes.light import Light
+from setr.scenes.noise import TILE, tile
+from setr.scenes.shapes import Faces, Leaves, Rods, Shape, Texture, Veil
+from setr.scenes.strokes import FACING, SHIFT, Ball, Easel, Place, Stroke, fixed_point
 
 COARSEST_TEXTURE = 3  # tile level; what is farther away than that shows no texture
 

@@ -6,13 +6,13 @@ from functools import partial
 
 import numpy as np
 
-from setr.data.scene_drawing import buildings, furniture, people, plants
-from setr.data.scene_drawing.cities import City
-from setr.data.scene_drawing.light import Light
-from setr.data.scene_drawing.shapes import Colour, Shape
-from setr.data.scene_drawing.street import Street, Verge
-from setr.data.scene_drawing.strokes import Place
-from setr.data.scene_drawing.thing import Thing, new_seed, pick, vary
+from setr.scenes import buildings, furniture, people, plants
+from setr.scenes.cities import City
+from setr.scenes.light import Light
+from setr.scenes.shapes import Colour, Shape
+from setr.scenes.street import Street, Verge
+from setr.scenes.strokes import Place
+from setr.scenes.thing import Thing, new_seed, pick, vary
 
 END = 130.0  # metres: how far the street is built
 

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from setr.data.scene_drawing.labels import VEGETATION
-from setr.data.scene_drawing.shapes import Colour, Shape, generator, tint
+from setr.scenes.labels import VEGETATION
+from setr.scenes.shapes import Colour, Shape, generator, tint
 
 
 @dataclass(frozen=True)
