@@ -27,37 +27,31 @@ class Camera:
     yaw: float
     bend: float  # curvature of the road, 1/metre, positive to the right
 
+    @property
+    def first_ground_row(self) -> int:
+        """Returns the first canvas row whose centre lies below the horizon."""
+        return max(0, math.floor(self.horizon + 0.5))
+
     def view(self, points: np.ndarray) -> np.ndarray:
         """Returns world points (N,3) in view coordinates (N,3)."""
-        along = points[:, 2]
-        across = points[:, 0] + (0.5 * self.bend) * along * along - self.offset
+        x, y, along = points.T
+        across = x + (0.5 * self.bend) * along * along - self.offset
         cosine, sine = math.cos(self.yaw), math.sin(self.yaw)
-        view = np.empty((len(points), 3))
-        view[:, 0] = cosine * across - sine * along
-        view[:, 1] = points[:, 1] - self.eye
-        view[:, 2] = sine * across + cosine * along
-        return view
+        return np.stack([cosine * across - sine * along, y - self.eye, sine * across + cosine * along], axis=1)
 
     def pixels(self, view: np.ndarray) -> np.ndarray:
         """Returns view points (N,3) in pixels (N,2); points nearer than NEAR are moved to it."""
         scale = self.focal / np.maximum(view[:, 2], NEAR)
-        pixels = np.empty((len(view), 2))
-        pixels[:, 0] = self.centre + view[:, 0] * scale
-        pixels[:, 1] = self.horizon - view[:, 1] * scale
-        return pixels
+        return np.stack([self.centre + view[:, 0] * scale, self.horizon - view[:, 1] * scale], axis=1)
 
     def homography(self, origin: np.ndarray, along: np.ndarray, up: np.ndarray) -> np.ndarray:
         """Returns the 3x3 map from (u, v, 1) metres on the view plane origin + u along + v up to pixels."""
         intrinsics = np.array([[self.focal, 0.0, self.centre], [0.0, -self.focal, self.horizon], [0.0, 0.0, 1.0]])
         return intrinsics @ np.stack([along, up, origin], axis=1)
 
-    def first_ground_row(self) -> int:
-        """Returns the first canvas row whose centre lies below the horizon."""
-        return max(0, math.floor(self.horizon + 0.5))
-
     def ground(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Returns world x (h,W), world z (h,W) and view depth (h,1) of the ground at all rows below the horizon."""
-        rows = np.arange(self.first_ground_row(), self.height, dtype=np.float32) + np.float32(0.5)
+        rows = np.arange(self.first_ground_row, self.height, dtype=np.float32) + np.float32(0.5)
         columns = np.arange(self.width, dtype=np.float32) + np.float32(0.5)
         depth = (self.focal * self.eye / np.maximum(rows - self.horizon, 1e-2)).astype(np.float32)[:, None]
         depth = np.minimum(depth, np.float32(FARTHEST))

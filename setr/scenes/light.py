@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from setr.scenes.shapes import Colour
+from setr.scenes.shapes import Colour, Dice
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,6 @@ class Light:
     temperature: float  # above 0 warmer
     hardness: float  # share of direct light, 0..1: how dark cast shadows are
 
-    @property
-    def lamps(self) -> bool:
-        """Returns whether windows and lamps are lit."""
-        return self.weather.lamps
-
     def shade(self, colours: np.ndarray, outward: np.ndarray, sunlit: np.ndarray | float) -> np.ndarray:
         """Returns colours (N,3) of faces with unit normals (N,3) that the share `sunlit` (N,) of the sun reaches."""
         from_sky = 0.82 + 0.18 * outward[:, 1:2]
@@ -94,17 +89,12 @@ class Light:
         return colours * clear + self.horizon * (1.0 - clear)
 
 
-def daylight(weather: Weather, rng: np.random.Generator) -> Light:
+def daylight(weather: Weather, rng: Dice) -> Light:
     """Returns a light drawn from a weather's ranges."""
     azimuth = rng.uniform(0.0, 2.0 * math.pi)
     elevation = math.radians(rng.uniform(*weather.elevation))
-    to_sun = np.array(
-        [
-            math.cos(elevation) * math.sin(azimuth),
-            math.sin(elevation),
-            math.cos(elevation) * math.cos(azimuth),
-        ]
-    )
+    flat = math.cos(elevation)
+    to_sun = np.array([flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)])
     tint = rng.normal(0.0, 2.5, 3)
     sun = rng.uniform(*weather.sun) * np.array(weather.sun_colour) / 255.0
     ambient = rng.uniform(*weather.ambient) * np.array(weather.ambient_colour) / 240.0

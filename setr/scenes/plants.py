@@ -1,14 +1,13 @@
 """Trees, bushes and hedges."""
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from setr.scenes.labels import VEGETATION
-from setr.scenes.shapes import Colour, Shape, generator, tint
+from setr.scenes.shapes import Colour, Dice, Shape, tint
 
 
-@dataclass(frozen=True)
-class Species:
+class Species(NamedTuple):
     """A kind of tree; lengths as shares of the tree's height."""
 
     crown_bottom: float
@@ -33,17 +32,15 @@ NEAR_DETAIL, FAR_DETAIL = 28.0, 60.0  # metres
 
 def tree(species: str, height: float, colour: Colour, *, distance: float, seed: int) -> Shape:
     """Returns a tree `height` metres high, its trunk at the origin; with fewer balls of leaves if it is far away."""
-    kind, rng = SPECIES[species], generator(seed)
-    shape = Shape()
-    bark = (206.0, 204.0, 198.0) if species == "birch" else BARK[rng.integers(len(BARK))]
+    shape, rng, kind = Shape(VEGETATION), Dice(seed), SPECIES[species]
+    bark = (206, 204, 198) if species == "birch" else rng.pick(BARK)
     lean = rng.normal(0.0, 0.02) * height
-    fork = height * (kind.crown_bottom + 0.12)
-    radius = height * kind.trunk
-    shape.rod((0, 0, 0), (lean, fork, 0), 1.15 * radius, bark, VEGETATION, 0.8 * radius)
+    fork, radius = height * (kind.crown_bottom + 0.12), height * kind.trunk
+    shape.rod((0, 0, 0), (lean, fork, 0), 1.15 * radius, bark, 0.8 * radius)
     middle = 0.5 * (kind.crown_bottom + 1.0) * height
     for share in rng.uniform(-0.6, 0.6, 4 if distance < FAR_DETAIL else 0).tolist():
         tip = (lean + share * kind.crown_half * height, middle, 0.0)
-        shape.rod((lean, fork, 0), tip, 0.6 * radius, bark, VEGETATION, 0.25 * radius)
+        shape.rod((lean, fork, 0), tip, 0.6 * radius, bark, 0.25 * radius)
     balls = kind.balls if distance < NEAR_DETAIL else kind.balls * 2 // 3 if distance < FAR_DETAIL else 4
     swell = math.sqrt(kind.balls / balls) ** 0.6
     flat = 0.8 if kind.pointed < 0.3 else 1.15
@@ -60,29 +57,28 @@ def tree(species: str, height: float, colour: Colour, *, distance: float, seed: 
         placed.append((out * math.cos(angle), up, out * math.sin(angle), size, level))
     for x, up, z, size, level in sorted(placed, key=lambda ball: (-ball[2], ball[1])):
         shade = tint(colour, (0.7 + 0.45 * level) * rng.uniform(0.9, 1.1) * (1.06 if z < 0 else 0.9))
-        shape.leaves((lean + x, up, z), (size, flat * size), shade, int(rng.integers(1 << 16)), VEGETATION)
+        shape.leaves((lean + x, up, z), (size, flat * size), shade, int(rng.integers(1 << 16)))
     return shape
 
 
 def bush(width: float, height: float, colour: Colour, *, seed: int) -> Shape:
     """Returns a bush around the origin."""
-    shape, rng = Shape(), generator(seed)
+    shape, rng = Shape(VEGETATION), Dice(seed)
     for index in range(4):
         centre = (rng.uniform(-0.35, 0.35) * width, height * (0.35 + 0.07 * index), -0.1 * index)
         half = (0.38 * width * rng.uniform(0.8, 1.1), 0.45 * height)
-        shape.leaves(centre, half, tint(colour, 0.75 + 0.12 * index), int(rng.integers(1 << 16)), VEGETATION)
+        shape.leaves(centre, half, tint(colour, 0.75 + 0.12 * index), int(rng.integers(1 << 16)))
     return shape
 
 
 def hedge(length: float, height: float, colour: Colour, *, distance: float, seed: int) -> Shape:
     """Returns a clipped hedge along z around the origin."""
-    shape, rng = Shape(), generator(seed)
-    half = 0.4
-    shape.box((-half, 0.0, -length / 2), (half, height - 0.12, length / 2), tint(colour, 0.85), VEGETATION)
+    shape, rng = Shape(VEGETATION), Dice(seed)
+    shape.box((-0.4, 0.0, -length / 2), (0.4, height - 0.12, length / 2), tint(colour, 0.85))
     step = 0.75 if distance < 20 else 1.5 if distance < 40 else length
     for index in reversed(range(max(1, int(length / step)))):
-        for side in (-half, half) if distance < 20 else (0.0,):
+        for side in (-0.4, 0.4) if distance < 20 else (0.0,):
             shade = tint(colour, rng.uniform(0.88, 1.12))
             centre = (side * 0.8, 0.58 * height, (index + 0.5) * step - length / 2)
-            shape.leaves(centre, (0.3 + 0.4 * step, 0.52 * height), shade, int(rng.integers(1 << 16)), VEGETATION)
+            shape.leaves(centre, (0.3 + 0.4 * step, 0.52 * height), shade, int(rng.integers(1 << 16)))
     return shape

@@ -1,99 +1,158 @@
-"""One scene from its random numbers to picture and labels."""
+"""One scene from its random numbers to picture and labels, and what the camera adds to what stands before it."""
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from setr.scenes.camera import Camera
 from setr.scenes.canvas import Canvas
 from setr.scenes.cities import City
 from setr.scenes.ground import paint_ground
+from setr.scenes.labels import EGO_VEHICLE, ROAD, SIDEWALK
 from setr.scenes.layout import furnish
-from setr.scenes.light import WEATHERS, Light, daylight
-from setr.scenes.order import far_to_near, visible
-from setr.scenes.sensor import Film, expose, load_film, paint_bonnet, reduce_labels, reflect_in_wet_road
-from setr.scenes.shadows import Shadows
-from setr.scenes.sky import Backdrop, lay_out_backdrop, paint_sky, paint_skyline
-from setr.scenes.street import Street, lay_out_street
-from setr.scenes.thing import Thing
+from setr.scenes.light import WEATHERS, daylight
+from setr.scenes.shapes import Dice
+from setr.scenes.sky import lay_out_backdrop, paint_sky, paint_skyline
+from setr.scenes.street import lay_out_street
+from setr.scenes.things import Shadows, far_to_near, visible
 
 SUPERSAMPLING = 2  # canvas pixels per picture pixel, each way
+MIDDLE_GREY, SHOULDER = 112.0, 190.0
 
 
 @dataclass(frozen=True)
-class View:
-    """How the camera is mounted; lengths in metres, angles in radians, shares of the picture's reference frame."""
+class Film:
+    """How the sensor records; blur in pixels of a picture 128 high."""
 
-    focal: float  # share of the frame's width
-    horizon: float  # share of the frame's height below the middle
-    aside: float  # share of the frame's width to the right of the middle
-    eye: float
-    offset: float
-    yaw: float
-    bend: float
-    bonnet: float  # share of the picture's height, 0 for none
+    contrast: float
+    vignette: float
+    blur: float
+    noise: float  # standard deviation, 0..255
+    green: float
+    brightness: float  # factor
 
 
-@dataclass(frozen=True)
-class Scene:
-    """Everything that decides a scene, whatever the size it is rendered at."""
+def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns picture uint8 (height,width,3) and label ids uint8 (height,width) of a scene in the style of a city.
 
-    light: Light
-    street: Street
-    things: list[Thing]
-    backdrop: Backdrop
-    view: View
-    film: Film
-
-
-def compose(city: City, rng: np.random.Generator) -> Scene:
-    """Returns a scene in the style of a city."""
-    light = daylight(WEATHERS[city.weathers[rng.integers(len(city.weathers))]], rng)
-    street = lay_out_street(city, rng)
-    bend = rng.uniform(0.0008, 0.006) * (0.0, 0.0, 1.0, -1.0)[rng.integers(4)]
-    bonnet = rng.uniform(0.05, 0.1)
-    view = View(
-        focal=rng.uniform(0.74, 0.9),
-        horizon=rng.uniform(-0.06, 0.02),
-        aside=rng.normal(0.0, 0.012),
-        eye=rng.uniform(1.3, 1.75),
-        offset=street.own_lane.x + rng.normal(0.0, 0.25),
-        yaw=rng.normal(0.0, 0.04) - 12.0 * bend,  # the car already turns into the bend
-        bend=bend,
-        bonnet=bonnet if rng.random() < 0.2 else 0.0,
-    )
-    backdrop = lay_out_backdrop(rng, towers=0.2 * city.floors[1])
-    film = load_film(rng)
-    return Scene(light, street, furnish(city, street, light, rng), backdrop, view, film)
-
-
-def render(scene: Scene, grain: np.random.Generator, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns picture uint8 (height,width,3) and label ids uint8 (height,width) of a scene.
-
-    A picture that is not twice as wide as high shows the middle of the 2:1 frame that just covers it.
+    The scene is decided by `rng`, the grain of its picture by `grain`. A picture that is not twice as wide as high
+    shows the middle of the 2:1 frame that just covers it.
     """
-    view = scene.view
+    light = daylight(WEATHERS[rng.pick(city.weathers)], rng)
+    street = lay_out_street(city, rng)
+    bend = rng.uniform(0.0008, 0.006) * rng.pick((0.0, 0.0, 1.0, -1.0))
+    bonnet = rng.uniform(0.05, 0.1)  # share of the picture's height
     frame = SUPERSAMPLING * max(width, 2 * height)
     camera = Camera(
         width=SUPERSAMPLING * width,
         height=SUPERSAMPLING * height,
-        focal=view.focal * frame,
-        centre=SUPERSAMPLING * width / 2 + view.aside * frame,
-        horizon=SUPERSAMPLING * height / 2 + view.horizon * frame / 2,
-        eye=view.eye,
-        offset=view.offset,
-        yaw=view.yaw,
-        bend=view.bend,
+        focal=rng.uniform(0.74, 0.9) * frame,
+        horizon=SUPERSAMPLING * height / 2 + rng.uniform(-0.06, 0.02) * frame / 2,
+        centre=SUPERSAMPLING * width / 2 + rng.normal(0.0, 0.012) * frame,
+        eye=rng.uniform(1.3, 1.75),
+        offset=street.own_lane.x + rng.normal(0.0, 0.25),
+        yaw=rng.normal(0.0, 0.04) - 12.0 * bend,  # the car already turns into the bend
+        bend=bend,
     )
-    canvas = Canvas(camera, scene.light)
-    paint_sky(canvas, scene.backdrop)
-    paint_skyline(canvas, scene.backdrop)
-    shadows = Shadows(canvas, scene.things)
-    paint_ground(canvas, scene.street.ground, shadows.light_left())
-    things = far_to_near(visible(scene.things, camera), camera)
-    shares = shadows.sunlit(things)
-    canvas.paint([(thing.build(), thing.place, sunlit) for thing, sunlit in zip(things, shares, strict=True)])
-    reflect_in_wet_road(canvas)
-    if view.bonnet:
-        paint_bonnet(canvas, view.bonnet)
-    return expose(canvas, scene.film, grain, height=height, width=width), reduce_labels(canvas.pixels[..., 3])
+    bonnet *= rng.chance(0.2)
+    backdrop = lay_out_backdrop(rng, towers=0.2 * city.floors[1])
+    film = Film(
+        contrast=rng.uniform(0.98, 1.16),
+        vignette=rng.uniform(0.0, 0.2),
+        blur=rng.uniform(0.0, 0.5),
+        noise=rng.uniform(0.8, 3.2),
+        green=rng.normal(0.0, 0.01),
+        brightness=rng.uniform(0.9, 1.1),
+    )
+    things = furnish(city, street, light, rng)
+
+    canvas = Canvas(camera, light)
+    paint_sky(canvas, backdrop)
+    paint_skyline(canvas, backdrop)
+    shadows = Shadows(camera, light, things)
+    paint_ground(canvas, street, shadows.light_left())
+    things = far_to_near(visible(things, camera), camera)
+    suns = shadows.sunlit(things)
+    canvas.paint([(thing.build(), thing.place, sunlit) for thing, sunlit in zip(things, suns, strict=True)])
+    _reflect_in_wet_road(canvas)
+    if bonnet:
+        _paint_bonnet(canvas, bonnet)
+    return _expose(canvas, film, grain), _reduce_labels(canvas.pixels[..., 3])
+
+
+def _reflect_in_wet_road(canvas: Canvas) -> None:
+    """Mixes into road and pavement what stands above the horizon, mirrored and smeared downwards."""
+    wetness, first = canvas.light.weather.wetness, canvas.camera.first_ground_row
+    rows = min(canvas.camera.height - first, first)
+    if rows < 4 or wetness <= 0:
+        return
+    ground = canvas.pixels[first : first + rows]
+    above = canvas.pixels[first - rows : first, :, :3][::-1]
+    scale = canvas.camera.height / 256.0
+    mirrored = cv2.GaussianBlur(np.ascontiguousarray(above), (0, 0), sigmaX=1.5 * scale, sigmaY=9.0 * scale)
+    wet = (ground[..., 3] == ROAD) * 1.0 + (ground[..., 3] == SIDEWALK) * 0.4
+    fading = np.linspace(1.0, 0.25, rows)[:, None] ** 1.5  # steeper looks mirror less
+    share = (0.42 * wetness * wet * fading)[..., None].astype(np.float32)
+    ground[..., :3] = (ground[..., :3] * (1 - share) * (1 - 0.2 * share) + mirrored * share).astype(np.uint8)
+
+
+def _paint_bonnet(canvas: Canvas, height: float) -> None:
+    """Paints the bonnet of the car that carries the camera along the bottom; `height` as a share of the canvas."""
+    camera, light = canvas.camera, canvas.light
+    x = np.linspace(-1.0, 1.0, camera.width, dtype=np.float32)
+    top = camera.height * (1.0 - height * (1.0 - 0.6 * np.abs(x) ** 2.4))
+    first = int(top.min())
+    rows = np.arange(first, camera.height, dtype=np.float32)[:, None]
+    depth = np.clip((rows - top) / (camera.height * height), 0, 1)[..., None]
+    lit = light.shade(np.array([(48.0, 50.0, 54.0)]), np.array([[0.0, 1.0, 0.0]]), 0.4)[0]
+    shine = 0.42 * np.exp(-(((depth - 0.3) / 0.3) ** 2))
+    painted = np.empty((*depth.shape[:2], 4), np.uint8)
+    painted[..., :3] = np.clip(lit + shine * (light.horizon - lit), 0, 255)
+    painted[..., 3] = EGO_VEHICLE
+    np.copyto(canvas.pixels[first:], painted, where=(rows >= top)[..., None])
+
+
+def _reduce_labels(ids: np.ndarray) -> np.ndarray:
+    """Returns label ids (H,W) from a canvas twice as large: the commonest of each four, the first where they tie."""
+    a, b, c, d = ids[::2, ::2], ids[::2, 1::2], ids[1::2, ::2], ids[1::2, 1::2]
+    others = np.where((b == c) | (b == d), b, np.where(c == d, c, a))
+    return np.ascontiguousarray(np.where((a == b) | (a == c) | (a == d), a, others))
+
+
+def _expose(canvas: Canvas, film: Film, grain: Dice) -> np.ndarray:
+    """Returns the picture uint8 (H,W,3) that the sensor records of a canvas twice as large."""
+    light = canvas.light
+    height, width = (side // SUPERSAMPLING for side in canvas.pixels.shape[:2])
+    small = cv2.resize(canvas.pixels[..., :3], (width, height), interpolation=cv2.INTER_AREA)
+    picture: np.ndarray = small.astype(np.float32)
+    scale = height / 128.0
+    # Like a camera's automatic exposure: most of the way to middle grey, not all of it.
+    gain = np.clip((MIDDLE_GREY / max(float(picture[height // 4 :].mean()), 1.0)) ** 0.55, 0.8, 1.45)
+    gain *= light.exposure * film.brightness
+    warmth = np.array([1 + light.temperature, 1 + film.green, 1 - light.temperature], np.float32)
+    picture *= warmth * np.float32(gain)
+    glare = cv2.GaussianBlur(np.maximum(picture - 215.0, 0.0), (0, 0), sigmaX=2.0 * scale)
+    picture += glare * np.float32(0.8 if light.weather.lamps else 0.25)
+    picture = (picture - MIDDLE_GREY) * np.float32(film.contrast) + MIDDLE_GREY
+    bright = np.maximum(picture - SHOULDER, 0.0)  # highlights flatten out instead of burning out
+    picture += (255.0 - SHOULDER) * (1.0 - np.exp(-bright / np.float32(255.0 - SHOULDER))) - bright
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    picture *= (1.0 - np.float32(film.vignette) * (x * x + 0.6 * y * y) ** np.float32(1.5) / 2.0)[..., None]
+    if light.weather.wetness > 0:
+        picture += _rain(grain, height, width, scale)[..., None]
+    if film.blur * scale > 0.25:
+        picture = cv2.GaussianBlur(picture, (0, 0), sigmaX=film.blur * max(1.0, 0.5 * scale))
+    brightness = np.sqrt(np.clip(picture.mean(axis=2, keepdims=True), 0, 255) / np.float32(255.0)) + np.float32(0.35)
+    picture += np.float32(film.noise) * brightness * grain.standard_normal((height, width, 3), dtype=np.float32)
+    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+
+
+def _rain(grain: Dice, height: int, width: int, scale: float) -> np.ndarray:
+    """Returns the light (height,width) that falling drops add."""
+    drops = (grain.random((height, width), dtype=np.float32) > 0.998).astype(np.float32) * 150.0
+    length = max(3, int(6 * scale))
+    kernel = np.zeros((length, length), np.float32)
+    cv2.line(kernel, (length // 2 + 1, 0), (length // 2 - 1, length - 1), 1.0 / length)
+    return cv2.filter2D(drops, -1, kernel)

@@ -21,7 +21,8 @@ import numpy as np
 from setr.data.atomic import make_folder, storage_failure
 from setr.errors import EnvironmentFailure, InputError
 from setr.scenes.cities import TRAIN_CITIES, VAL_CITIES, City
-from setr.scenes.render import compose, render
+from setr.scenes.render import draw
+from setr.scenes.shapes import Dice
 
 CITIES: dict[str, tuple[City, ...]] = {"train": TRAIN_CITIES, "val": VAL_CITIES}
 SETTINGS_FILE = "scenes.json"  # says what was written; a folder without it is never replaced
@@ -42,9 +43,8 @@ def render_scene(*, seed: int, split: str, index: int, height: int, width: int) 
             "E_SCENES", "cannot draw this scene", found=found, expected="seed and index from 0, 16x16 pixels"
         )
     keys = np.random.SeedSequence([seed, list(CITIES).index(split), index]).spawn(2)
-    composition, grain = (np.random.Generator(np.random.PCG64(key)) for key in keys)
     city = CITIES[split][index % len(CITIES[split])]
-    return render(compose(city, composition), grain, height=height, width=width)
+    return draw(city, Dice(keys[0]), Dice(keys[1]), height=height, width=width)
 
 
 def write_scenes(

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +11,18 @@ import pytest
 from setr.data.datasets import DATASETS
 from setr.data.images import read_image, read_label
 from setr.errors import EnvironmentFailure, InputError
-from setr.scenes import cars, labels, scenes
+from setr.scenes import labels, scenes
 from setr.scenes.camera import Camera
 from setr.scenes.canvas import Canvas
 from setr.scenes.light import WEATHERS, daylight
-from setr.scenes.order import far_to_near
 from setr.scenes.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes
-from setr.scenes.shapes import Shape
+from setr.scenes.shapes import Dice, Shape
 from setr.scenes.strokes import Place
-from setr.scenes.thing import Thing
+from setr.scenes.things import Thing, far_to_near
+from setr.scenes.vehicles import VEHICLES, vehicle
 
 KNOWN_IDS = {value for name, value in vars(labels).items() if name.isupper()}
-IGNORED_IDS = {labels.EGO_VEHICLE, labels.STATIC, labels.DYNAMIC}
+IGNORED_IDS = {labels.EGO_VEHICLE, labels.STATIC}
 SMALL = {"seed": 5, "train_images": 7, "val_images": 4, "height": 24, "width": 48}
 
 
@@ -99,13 +100,14 @@ def test_other_shapes_are_rendered_too(height: int, width: int) -> None:
 
 
 def test_a_car_twice_as_far_away_is_half_as_large_and_stands_higher() -> None:
-    light = daylight(WEATHERS["clear"], np.random.default_rng(0))
+    light = daylight(WEATHERS["clear"], Dice(0))
     boxes = []
     for distance in (10.0, 20.0):
         canvas = Canvas(_camera(), light)
         # Its rear, not its middle, is at that distance.
-        place = Place(0.0, distance + cars.BODIES["saloon"].length / 2)
-        canvas.paint([(cars.car("saloon", lit=False, braking=False, occupants=1), place, 1.0)])
+        place = Place(0.0, distance + VEHICLES["saloon"].length / 2)
+        saloon = vehicle("saloon", lit=False, braking=False, oncoming=False, lamps=False, variant=1)
+        canvas.paint([(saloon, place, 1.0)])
         rows, columns = np.nonzero(canvas.pixels[..., 3] == labels.CAR)
         boxes.append((np.ptp(columns) + 1, rows.max()))
     assert 1.75 < boxes[0][0] / boxes[1][0] < 2.05  # its mirrors are farther away than its rear
@@ -114,7 +116,7 @@ def test_a_car_twice_as_far_away_is_half_as_large_and_stands_higher() -> None:
 
 def test_what_a_long_vehicle_hides_is_painted_before_it() -> None:
     def thing(x: float, z: float, half_length: float, height: float) -> Thing:
-        return Thing(Shape, Place(x, z), z, 0.5, half_length, height)
+        return Thing(partial(Shape, labels.BUS), Place(x, z), z, 0.5, half_length, height)
 
     bus = thing(4.0, 20.0, 6.0, 3.0)
     behind, before, farther, nearer = (

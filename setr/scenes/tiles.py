@@ -5,6 +5,8 @@ from functools import cache
 import cv2
 import numpy as np
 
+from setr.scenes.shapes import Dice
+
 TILE = 256  # pixels, side of every tile
 
 
@@ -20,14 +22,13 @@ def tile(kind: str, level: int = 0) -> np.ndarray:
 
 
 def _fractal(seed: int, coarsest: int, persistence: float) -> np.ndarray:
-    generator = np.random.Generator(np.random.PCG64(seed))
+    rng = Dice(seed)
     total = np.zeros((TILE, TILE), np.float32)
     cells, weight = coarsest, 1.0
     while cells <= TILE:
-        lattice = generator.standard_normal((cells, cells)).astype(np.float32)
-        repeated = np.pad(lattice, 2, mode="wrap")
+        lattice = np.pad(rng.standard_normal((cells, cells)).astype(np.float32), 2, mode="wrap")
         size = TILE // cells
-        enlarged = cv2.resize(repeated, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
+        enlarged = cv2.resize(lattice, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
         total += np.float32(weight) * enlarged[2 * size : 2 * size + TILE, 2 * size : 2 * size + TILE]
         cells, weight = cells * 2, weight * persistence
     total -= total.mean()
@@ -35,35 +36,30 @@ def _fractal(seed: int, coarsest: int, persistence: float) -> np.ndarray:
 
 
 def _masonry(seed: int, rows: int, columns: int, joint: int) -> np.ndarray:
-    generator = np.random.Generator(np.random.PCG64(seed))
     height, width = TILE // rows, TILE // columns
-    tones = generator.normal(0.0, 0.55, (rows, columns)).astype(np.float32)
+    tones = Dice(seed).normal(0.0, 0.55, (rows, columns)).astype(np.float32)
     made = np.kron(tones, np.ones((height, width), np.float32))
-    for row in range(rows):
-        band = made[row * height : (row + 1) * height]
-        band[:joint] = 1.1
-        for column in range(columns):
-            band[:, column * width : column * width + joint] = 1.1
-        if row % 2:
-            band[:] = np.roll(band, width // 2, axis=1)
+    place = np.arange(TILE)
+    made[place % height < joint] = 1.1
+    made[:, place % width < joint] = 1.1
+    odd = place // height % 2 == 1
+    made[odd] = np.roll(made[odd], width // 2, axis=1)
     made += 0.25 * _fractal(seed + 1, 16, 0.8)
     return made - made.mean()
 
 
 def _panels() -> np.ndarray:
     made = 0.2 * _fractal(41, 8, 0.8)
-    for start in (0, TILE // 2):
-        made[start : start + 3] -= 1.6
-        made[:, start : start + 3] -= 1.6
+    seams = np.arange(TILE) % (TILE // 2) < 3
+    made[seams] -= 1.6
+    made[:, seams] -= 1.6
     return made - made.mean()
 
 
 def _planks() -> np.ndarray:
     made = 0.3 * _fractal(51, 8, 0.8)
-    generator = np.random.Generator(np.random.PCG64(52))
-    for start in range(0, TILE, 16):
-        made[:, start : start + 16] += np.float32(generator.normal(0.0, 0.5))
-        made[:, start : start + 2] -= 1.5
+    made += np.repeat(Dice(52).normal(0.0, 0.5, TILE // 16), 16).astype(np.float32)
+    made[:, np.arange(TILE) % 16 < 2] -= 1.5
     return made - made.mean()
 
 
