@@ -1,12 +1,11 @@
 """Houses along the street: walls with windows, doors and shops, seen in perspective, under a roof."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import ArrayLike
 
+from setr.scenes.cities import City
 from setr.scenes.labels import BUILDING
-from setr.scenes.shapes import Colour, Dice, Shape, Texture, box_faces, columns, paint, panels, tint
+from setr.scenes.shapes import Dice, Shape, Texture, box_faces, columns, paint, panels, tint
 
 GLASS, LIT, SHOP_LIT = (44.0, 52.0, 62.0), (255.0, 214.0, 140.0), (255.0, 226.0, 172.0)
 SHOP_SIGNS = ((178, 40, 38), (28, 74, 130), (30, 104, 66), (214, 168, 40), (60, 52, 50), (206, 204, 198), (120, 44, 92))
@@ -20,40 +19,37 @@ TEXTURES = {  # tile pixels per metre, strength
 NEAR_DETAIL, FAR_DETAIL = 45.0, 85.0  # metres: beyond these, small and then medium detail is left out
 
 
-@dataclass(frozen=True)
 class House:
-    """One building, in metres: its frontage runs along z from the origin, its depth away from the road."""
+    """One building in a city's style, in metres: its frontage runs along z from the origin, its depth from the road.
 
-    frontage: float
-    depth: float
-    floors: int
-    floor_height: float
-    side: int  # -1 left of the road, 1 right of it
-    distance: float
-    exposed: bool  # whether the wall that faces the camera stands free
-    wall: Colour
-    trim: Colour
-    roof: Colour
-    material: str  # a tile
-    roof_kind: str  # flat | gable | mansard
-    ground_floor: str  # shops | doors | blank
-    window: tuple[float, float]  # width, height
-    spacing: float  # from window to window
-    style: str  # plain | framed | banded | curtain
-    lamps: bool
-    seed: int
+    An exposed house has no neighbour against the wall that faces the camera.
+    """
 
-    @property
-    def eaves(self) -> float:
-        """Returns the height of the walls in metres."""
-        return self.floors * self.floor_height + 0.7
+    def __init__(
+        self, city: City, rng: Dice, *, side: int, distance: float, frontage: float, corner: bool, exposed: bool
+    ) -> None:
+        self.side, self.distance, self.frontage, self.exposed = side, distance, frontage, exposed
+        self.depth = 12.0 if corner else rng.uniform(9.0, 14.0)
+        self.floors = int(rng.integers(city.floors[0], city.floors[1] + 1))
+        self.floor_height = rng.uniform(2.8, 3.5)
+        self.wall, self.trim, self.roof = (
+            rng.vary(city.walls, 9.0),
+            rng.vary(city.trims, 5.0),
+            rng.vary(city.roofs, 7.0),
+        )
+        self.material, self.roof_kind = rng.pick(city.materials), rng.pick(city.roof_kinds)
+        self.ground_floor = rng.pick(city.ground_floors)
+        self.window = city.window[0] * rng.uniform(0.85, 1.2), city.window[1] * rng.uniform(0.88, 1.08)
+        self.spacing, self.style = city.spacing * rng.uniform(0.85, 1.25), rng.pick(city.styles)
+        self.seed = rng.seed()
+        self.eaves = self.floors * self.floor_height + 0.7  # height of the walls
 
 
 class _Wall:
     """One wall of a house, to which rectangles in metres are added."""
 
-    def __init__(self, shape: Shape, plan: House, quad: np.ndarray) -> None:
-        self.shape, self.plan, self.quad = shape, plan, quad
+    def __init__(self, shape: Shape, plan: House, quad: np.ndarray, *, lamps: bool) -> None:
+        self.shape, self.plan, self.quad, self.lamps = shape, plan, quad, lamps
         self.width, height = (float(np.linalg.norm(quad[corner] - quad[0])) for corner in (1, 3))
         self.metres = np.array([self.width, self.width, height, height])
 
@@ -62,7 +58,7 @@ class _Wall:
         self.shape.panel(self.quad, rectangles / self.metres, paints)
 
 
-def house(plan: House) -> Shape:
+def house(plan: House, *, lamps: bool) -> Shape:
     """Returns the shape of a house."""
     shape, rng = Shape(BUILDING), Dice(plan.seed)
     x0, x1 = sorted((0.0, plan.side * plan.depth))
@@ -78,8 +74,8 @@ def house(plan: House) -> Shape:
     if plan.distance < NEAR_DETAIL and plan.material != "stain":
         shape.parts.append(Texture(street, "stain", 7.0, 0.04, plan.seed % 89))
     if plan.exposed and not bare:
-        _upper_floors(_Wall(shape, plan, rear), rng, first=0, door=None)
-    front = _Wall(shape, plan, street)
+        _upper_floors(_Wall(shape, plan, rear, lamps=lamps), rng, first=0, door=None)
+    front = _Wall(shape, plan, street, lamps=lamps)
     door = rng.uniform(0.15, 0.85) * front.width if plan.ground_floor == "doors" else None
     _upper_floors(front, rng, first=1 if door is None else 0, door=door)
     if plan.ground_floor == "shops":
@@ -119,7 +115,7 @@ def _windows(wall: _Wall, panes: np.ndarray, rng: Dice) -> None:
     if framed and plan.distance < FAR_DETAIL:
         wall.add(panes + np.array([-0.13, 0.13, -0.13, 0.13]), plan.trim)
     mirrored = random[:, 0] * (0.55 if framed else 0.85)
-    lit = (random[:, 2] < 0.42) & plan.lamps
+    lit = (random[:, 2] < 0.42) & wall.lamps
     glass = np.zeros((number, 7))
     glass[:, :3] = np.array(GLASS) * (0.5 + 0.7 * random[:, 1:2]) * (1 - mirrored[:, None])
     glass[lit, :3] = np.array(LIT) * (0.6 + 0.4 * random[lit, 1:2])
@@ -155,7 +151,7 @@ def _shops(wall: _Wall, rng: Dice) -> None:
         edges, low = np.linspace(left, right, number + 1), np.full(number, 0.4)
         low[rng.integers(number)] = 0.04
         glass = columns(edges[:-1] + 0.06, edges[1:] - 0.06, low, 2.5)
-        lit = plan.lamps and rng.chance(0.7)
+        lit = wall.lamps and rng.chance(0.7)
         tone = rng.uniform(0.75, 1.0, (number, 1))
         panes = np.tile(paint(SHOP_LIT) if lit else paint((58, 60, 62), sky=0.16), (number, 1))
         panes *= tone if lit else 2 * tone - 0.75

@@ -82,33 +82,12 @@ class Layout:
             z += length + (0.0 if city.gap < 0.2 else rng.uniform(0, 3.0))
 
     def _house(self, verge: Verge, z: float, length: float, back: float, *, exposed: bool) -> None:
-        """Adds a house, `back` metres behind the frontage if it stands in a side street.
-
-        An exposed house has no neighbour against the wall that faces the camera.
-        """
-        city, rng = self.city, self.rng
+        """Adds a house, `back` metres behind the frontage if it stands in a side street."""
         plan = houses.House(
-            frontage=length,
-            depth=12.0 if back else rng.uniform(9.0, 14.0),
-            floors=int(rng.integers(city.floors[0], city.floors[1] + 1)),
-            floor_height=rng.uniform(2.8, 3.5),
-            side=verge.side,
-            distance=z,
-            exposed=exposed,
-            wall=rng.vary(city.walls, 9.0),
-            trim=rng.vary(city.trims, 5.0),
-            roof=rng.vary(city.roofs, 7.0),
-            material=rng.pick(city.materials),
-            roof_kind=rng.pick(city.roof_kinds),
-            ground_floor=rng.pick(city.ground_floors),
-            window=(city.window[0] * rng.uniform(0.85, 1.2), city.window[1] * rng.uniform(0.88, 1.08)),
-            spacing=city.spacing * rng.uniform(0.85, 1.25),
-            style=rng.pick(city.styles),
-            lamps=self.light.weather.lamps,
-            seed=rng.seed(),
+            self.city, self.rng, side=verge.side, distance=z, frontage=length, corner=back > 0, exposed=exposed
         )
         place, far = Place(verge.facade + verge.side * back, z), z + length + 0.05 * back
-        build = partial(houses.house, plan)
+        build = partial(houses.house, plan, lamps=self.light.weather.lamps)
         self.things.append(Thing(build, place, far, plan.depth / 2, length / 2, plan.eaves + 1.5, verge.side))
 
     def _boundary(self, verge: Verge, z: float, length: float) -> None:
@@ -210,19 +189,17 @@ class Layout:
         """Adds parked bicycles and motorcycles, bins and bollards on the pavement."""
         rng, inner, side = self.rng, verge.walk_inner, verge.side
         build: Callable[[], Shape]
-        if rng.chance(0.4):
-            z = rng.uniform(7, 32)
-            for _ in range(int(rng.integers(1, 7))):
-                place = Place(inner + side * 0.9, z, math.pi / 2 + rng.normal(0, 0.25))
-                self._add(partial(people.bicycle, rng.seed(), ridden=False), place, 0.25, 0.9, 1.0)
-                z += rng.uniform(0.5, 0.9)
-        if rng.chance(0.3):
-            z = rng.uniform(7, 32)
-            for _ in range(int(rng.integers(1, 4))):
-                place = Place(inner + side * 0.8, z, rng.normal(0.5 * side, 0.2))
-                build = partial(people.motorcycle, rng.seed(), ridden=False, lit=False)
-                self._add(build, place, 0.3, 0.9, 1.2)
-                z += rng.uniform(1.0, 1.6)
+        bicycle = partial(people.bicycle, ridden=False)
+        motorcycle = partial(people.motorcycle, ridden=False, lit=False)
+        for build, share, most, aside, turn, spread, wide, high, step in (
+            (bicycle, 0.4, 7, 0.9, math.pi / 2, 0.25, 0.25, 1.0, (0.5, 0.9)),
+            (motorcycle, 0.3, 4, 0.8, 0.5 * side, 0.2, 0.3, 1.2, (1.0, 1.6)),
+        ):
+            z = rng.uniform(7, 32) if (there := rng.chance(share)) else 0.0
+            for _ in range(int(rng.integers(1, most)) if there else 0):
+                place = Place(inner + side * aside, z, turn + rng.normal(0, spread))
+                self._add(partial(build, rng.seed()), place, wide, 0.9, high)
+                z += rng.uniform(*step)
         if rng.chance(0.35):
             z, gap = rng.uniform(6, 20), rng.uniform(1.4, 2.6)
             build = partial(furniture.bollard, rng.vary(BOLLARDS, 5.0))

@@ -60,21 +60,25 @@ WEATHERS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
 class Light:
-    """The light of one scene; directions in view coordinates."""
+    """The light of one scene, drawn from its weather's ranges; directions in view coordinates."""
 
-    weather: Weather
-    to_sun: np.ndarray  # (3,) unit
-    sun: np.ndarray  # (3,) factor on colours
-    ambient: np.ndarray  # (3,) factor on colours
-    zenith: np.ndarray  # (3,) 0..255
-    horizon: np.ndarray  # (3,) 0..255, also the colour of haze
-    cover: float
-    fog: float  # 1/metre
-    exposure: float
-    temperature: float  # above 0 warmer
-    hardness: float  # share of direct light, 0..1: how dark cast shadows are
+    def __init__(self, weather: Weather, rng: Dice) -> None:
+        self.weather = weather
+        azimuth, elevation = rng.uniform(0.0, 2.0 * math.pi), math.radians(rng.uniform(*weather.elevation))
+        flat = math.cos(elevation)
+        self.to_sun = np.array([flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)])
+        tint = rng.normal(0.0, 2.5, 3)
+        self.sun = rng.uniform(*weather.sun) * np.array(weather.sun_colour) / 255.0  # factor on colours, as is ambient
+        self.ambient = rng.uniform(*weather.ambient) * np.array(weather.ambient_colour) / 240.0
+        self.zenith = np.clip(np.array(weather.zenith) + 2.0 * tint, 0, 255)
+        self.horizon = np.clip(np.array(weather.horizon) + tint, 0, 255)  # also the colour of haze
+        self.cover, self.fog, self.exposure = (
+            rng.uniform(*span) for span in (weather.cover, weather.fog, weather.exposure)
+        )
+        self.temperature = rng.normal(0.0, 0.035)  # above 0 warmer
+        # The share of direct light: how dark cast shadows are.
+        self.hardness = float(self.sun.mean() / (self.sun.mean() + self.ambient.mean()))
 
     def shade(self, colours: np.ndarray, outward: np.ndarray, sunlit: np.ndarray | float) -> np.ndarray:
         """Returns colours (N,3) of faces with unit normals (N,3) that the share `sunlit` (N,) of the sun reaches."""
@@ -87,27 +91,3 @@ class Light:
         """Returns colours (N,3) seen through the air at depth (N,) metres."""
         clear = np.exp(-self.fog * np.maximum(depth, 0.0))[:, None]
         return colours * clear + self.horizon * (1.0 - clear)
-
-
-def daylight(weather: Weather, rng: Dice) -> Light:
-    """Returns a light drawn from a weather's ranges."""
-    azimuth = rng.uniform(0.0, 2.0 * math.pi)
-    elevation = math.radians(rng.uniform(*weather.elevation))
-    flat = math.cos(elevation)
-    to_sun = np.array([flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)])
-    tint = rng.normal(0.0, 2.5, 3)
-    sun = rng.uniform(*weather.sun) * np.array(weather.sun_colour) / 255.0
-    ambient = rng.uniform(*weather.ambient) * np.array(weather.ambient_colour) / 240.0
-    return Light(
-        weather=weather,
-        to_sun=to_sun,
-        sun=sun,
-        ambient=ambient,
-        zenith=np.clip(np.array(weather.zenith) + 2.0 * tint, 0, 255),
-        horizon=np.clip(np.array(weather.horizon) + tint, 0, 255),
-        cover=rng.uniform(*weather.cover),
-        fog=rng.uniform(*weather.fog),
-        exposure=rng.uniform(*weather.exposure),
-        temperature=rng.normal(0.0, 0.035),
-        hardness=float(sun.mean() / (sun.mean() + ambient.mean())),
-    )

@@ -1,7 +1,5 @@
 """One scene from its random numbers to picture and labels, and what the camera adds to what stands before it."""
 
-from dataclasses import dataclass
-
 import cv2
 import numpy as np
 
@@ -11,26 +9,23 @@ from setr.scenes.cities import City
 from setr.scenes.ground import paint_ground
 from setr.scenes.labels import EGO_VEHICLE, ROAD, SIDEWALK
 from setr.scenes.layout import furnish
-from setr.scenes.light import WEATHERS, daylight
+from setr.scenes.light import WEATHERS, Light
 from setr.scenes.shapes import Dice
-from setr.scenes.sky import lay_out_backdrop, paint_sky, paint_skyline
-from setr.scenes.street import lay_out_street
+from setr.scenes.sky import Backdrop, paint_sky, paint_skyline
+from setr.scenes.street import Street
 from setr.scenes.things import Shadows, far_to_near, visible
 
 SUPERSAMPLING = 2  # canvas pixels per picture pixel, each way
 MIDDLE_GREY, SHOULDER = 112.0, 190.0
 
 
-@dataclass(frozen=True)
 class Film:
-    """How the sensor records; blur in pixels of a picture 128 high."""
+    """How the sensor records; blur in pixels of a picture 128 high, noise as standard deviation in 0..255."""
 
-    contrast: float
-    vignette: float
-    blur: float
-    noise: float  # standard deviation, 0..255
-    green: float
-    brightness: float  # factor
+    def __init__(self, rng: Dice) -> None:
+        self.contrast, self.vignette = rng.uniform(0.98, 1.16), rng.uniform(0.0, 0.2)
+        self.blur, self.noise = rng.uniform(0.0, 0.5), rng.uniform(0.8, 3.2)
+        self.green, self.brightness = rng.normal(0.0, 0.01), rng.uniform(0.9, 1.1)
 
 
 def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -39,8 +34,8 @@ def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tupl
     The scene is decided by `rng`, the grain of its picture by `grain`. A picture that is not twice as wide as high
     shows the middle of the 2:1 frame that just covers it.
     """
-    light = daylight(WEATHERS[rng.pick(city.weathers)], rng)
-    street = lay_out_street(city, rng)
+    light = Light(WEATHERS[rng.pick(city.weathers)], rng)
+    street = Street(city, rng)
     bend = rng.uniform(0.0008, 0.006) * rng.pick((0.0, 0.0, 1.0, -1.0))
     bonnet = rng.uniform(0.05, 0.1)  # share of the picture's height
     frame = SUPERSAMPLING * max(width, 2 * height)
@@ -56,15 +51,7 @@ def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tupl
         bend=bend,
     )
     bonnet *= rng.chance(0.2)
-    backdrop = lay_out_backdrop(rng, towers=0.2 * city.floors[1])
-    film = Film(
-        contrast=rng.uniform(0.98, 1.16),
-        vignette=rng.uniform(0.0, 0.2),
-        blur=rng.uniform(0.0, 0.5),
-        noise=rng.uniform(0.8, 3.2),
-        green=rng.normal(0.0, 0.01),
-        brightness=rng.uniform(0.9, 1.1),
-    )
+    backdrop, film = Backdrop(rng, towers=0.2 * city.floors[1]), Film(rng)
     things = furnish(city, street, light, rng)
 
     canvas = Canvas(camera, light)

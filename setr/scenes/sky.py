@@ -1,7 +1,6 @@
 """The sky with its clouds and sun, and the woods and roofs on the skyline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -13,36 +12,23 @@ from setr.scenes.strokes import FACING
 from setr.scenes.tiles import TILE, tile
 
 WOODS_DISTANCE = 260.0  # metres
+WAVES = np.array([(5.0, 0.28), (17.0, 0.16), (61.0, 0.09), (160.0, 0.06)])  # frequency and weight, of the tree line
 
 
-@dataclass(frozen=True)
 class Backdrop:
-    """What lies behind the street."""
+    """What lies behind the street; `towers` about 1 gives far houses of ordinary height."""
 
-    clouds: int  # where on the cloud tile the sky begins
-    woods: float  # metres high
-    green: tuple[float, float, float]
-    waves: tuple[tuple[float, float, float], ...]  # frequency, weight, phase of the tree line
-    blocks: tuple[tuple[float, ...], ...]  # far houses: bearing, half width, height, distance, red, green, blue
-
-
-def lay_out_backdrop(rng: Dice, *, towers: float) -> Backdrop:
-    """Returns a backdrop; `towers` about 1 gives far houses of ordinary height."""
-    tallest = rng.uniform(0, 16) * towers
-    blocks = []
-    for _ in range(14):
-        tone, warmth = rng.uniform(120, 195), rng.uniform(-14, 14)
-        box = (rng.uniform(-0.8, 0.8), rng.uniform(0.012, 0.05), tallest * rng.uniform(0.3, 1.2), rng.uniform(150, 240))
-        blocks.append((*box, tone + warmth, tone, tone - warmth))
-    return Backdrop(
-        clouds=int(rng.integers(1 << 16)),
-        woods=rng.uniform(4, 13),
-        green=(78.0 + rng.normal(0, 6), 100.0 + rng.normal(0, 6), 66.0),
-        waves=tuple(
-            (*wave, rng.uniform(0.0, 6.3)) for wave in ((5.0, 0.28), (17.0, 0.16), (61.0, 0.09), (160.0, 0.06))
-        ),
-        blocks=tuple(blocks),
-    )
+    def __init__(self, rng: Dice, *, towers: float) -> None:
+        tallest = rng.uniform(0, 16) * towers
+        self.blocks = []  # far houses: bearing, half width, height, distance, red, green, blue
+        for _ in range(14):
+            tone, warmth = rng.uniform(120, 195), rng.uniform(-14, 14)
+            bearing, half, share, distance = rng.uniform((-0.8, 0.012, 0.3, 150), (0.8, 0.05, 1.2, 240)).tolist()
+            self.blocks.append((bearing, half, tallest * share, distance, tone + warmth, tone, tone - warmth))
+        self.clouds = int(rng.integers(1 << 16))  # where on the cloud tile the sky begins
+        self.woods = rng.uniform(4, 13)  # metres high
+        self.green = (78.0 + rng.normal(0, 6), 100.0 + rng.normal(0, 6), 66.0)
+        self.phases = rng.uniform(0.0, 6.3, len(WAVES))  # of the tree line's waves
 
 
 def paint_sky(canvas: Canvas, backdrop: Backdrop) -> None:
@@ -95,7 +81,7 @@ def paint_skyline(canvas: Canvas, backdrop: Backdrop) -> None:
     camera = canvas.camera
     bottom = camera.first_ground_row + 2
     bearing = (np.arange(camera.width) + 0.5 - camera.centre) / camera.focal
-    waves = sum(weight * np.sin(frequency * bearing + phase) for frequency, weight, phase in backdrop.waves)
+    waves = sum(w * np.sin(f * bearing + phase) for (f, w), phase in zip(WAVES, backdrop.phases, strict=True))
     top = camera.horizon - camera.focal * backdrop.woods * (1.0 + waves) / WOODS_DISTANCE
     first = max(0, int(np.floor(top.min())))
     rows = np.arange(first, bottom)[:, None] + 0.5

@@ -14,7 +14,7 @@ from setr.errors import EnvironmentFailure, InputError
 from setr.scenes import labels, scenes
 from setr.scenes.camera import Camera
 from setr.scenes.canvas import Canvas
-from setr.scenes.light import WEATHERS, daylight
+from setr.scenes.light import WEATHERS, Light
 from setr.scenes.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes
 from setr.scenes.shapes import Dice, Shape
 from setr.scenes.strokes import Place
@@ -100,7 +100,7 @@ def test_other_shapes_are_rendered_too(height: int, width: int) -> None:
 
 
 def test_a_car_twice_as_far_away_is_half_as_large_and_stands_higher() -> None:
-    light = daylight(WEATHERS["clear"], Dice(0))
+    light = Light(WEATHERS["clear"], Dice(0))
     boxes = []
     for distance in (10.0, 20.0):
         canvas = Canvas(_camera(), light)
