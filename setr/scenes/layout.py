@@ -4,11 +4,10 @@ import math
 from collections.abc import Callable
 from functools import partial
 
-from setr.scenes import furniture, houses, people, plants
-from setr.scenes.cities import City
-from setr.scenes.light import Light
+from setr.scenes import furniture, houses, people
+from setr.scenes.camera import Light
+from setr.scenes.cities import City, Street, Verge
 from setr.scenes.shapes import Colour, Dice, Shape
-from setr.scenes.street import Street, Verge
 from setr.scenes.strokes import Place
 from setr.scenes.things import Thing
 from setr.scenes.vehicles import CAR_COLOURS, CARGOES, LIVERIES, VEHICLES, Body, Coach, Lorry, vehicle
@@ -46,7 +45,7 @@ class Layout:
 
     def __init__(self, city: City, street: Street, light: Light, rng: Dice) -> None:
         self.city, self.street, self.light, self.rng = city, street, light, rng
-        self.foliage: tuple[Colour, ...] = plants.AUTUMN if rng.chance(city.autumn) else plants.SUMMER
+        self.foliage: tuple[Colour, ...] = furniture.AUTUMN if rng.chance(city.autumn) else furniture.SUMMER
         self.things: list[Thing] = []
 
     def _add(
@@ -101,7 +100,7 @@ class Layout:
             run = min(3.0 if at < 40 else 8.0, end - at)
             build = partial(furniture.fence, kind, run, height, colour, distance=at)
             if kind == "hedge":
-                build = partial(plants.hedge, run, height, colour, distance=at, seed=seed)
+                build = partial(furniture.hedge, run, height, colour, distance=at, seed=seed)
             elif kind == "wall":
                 build = partial(furniture.wall, run, height, colour, material, verge.side)
             self._add(build, Place(x, at + run / 2), 0.2, run / 2, height, far=at + run)
@@ -121,12 +120,12 @@ class Layout:
             x, at = verge.facade + verge.side * rng.uniform(0.5, 5.0), z + rng.uniform(0, length)
             wide, colour = rng.uniform(1.2, 3.0), rng.vary(self.foliage, 8.0)
             if at > 3.0:
-                build = partial(plants.bush, wide, 0.7 * wide, colour, seed=rng.seed())
+                build = partial(furniture.bush, wide, 0.7 * wide, colour, seed=rng.seed())
                 self._add(build, Place(x, at), wide / 2, wide / 2, 0.7 * wide, far=at + 0.5)
 
     def _tree(self, species: str, place: Place, far: float, height: float, colour: Colour, seed: int) -> None:
-        build = partial(plants.tree, species, height, colour, distance=place.z, seed=seed)
-        half = 0.9 * height * plants.SPECIES[species].crown_half
+        build = partial(furniture.tree, species, height, colour, distance=place.z, seed=seed)
+        half = 0.9 * height * furniture.SPECIES[species].crown_half
         self._add(build, place, half, half, height, far)
 
     def trees(self, verge: Verge) -> None:

@@ -3,16 +3,13 @@
 import cv2
 import numpy as np
 
-from setr.scenes.camera import Camera
+from setr.scenes.background import Backdrop, paint_ground, paint_sky, paint_skyline
+from setr.scenes.camera import WEATHERS, Camera, Light
 from setr.scenes.canvas import Canvas
-from setr.scenes.cities import City
-from setr.scenes.ground import paint_ground
+from setr.scenes.cities import City, Street
 from setr.scenes.labels import EGO_VEHICLE, ROAD, SIDEWALK
 from setr.scenes.layout import furnish
-from setr.scenes.light import WEATHERS, Light
 from setr.scenes.shapes import Dice
-from setr.scenes.sky import Backdrop, paint_sky, paint_skyline
-from setr.scenes.street import Street
 from setr.scenes.things import Shadows, far_to_near, visible
 
 SUPERSAMPLING = 2  # canvas pixels per picture pixel, each way

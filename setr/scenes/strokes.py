@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from setr.scenes.camera import NEAR, Camera, clip_near
-from setr.scenes.light import Light
+from setr.scenes.camera import NEAR, Camera, Light, clip_near
 from setr.scenes.shapes import Colour, Dice, Faces, Leaves, Rods
 
 SHIFT = 4  # fractional bits of the corners given to OpenCV

@@ -1,6 +1,5 @@
 """Things in their places: which the camera sees, in what order they are painted, and the shadows that they throw."""
 
-import heapq
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,8 +8,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 
-from setr.scenes.camera import NEAR, Camera, clip_near
-from setr.scenes.light import Light
+from setr.scenes.camera import NEAR, Camera, Light, clip_near
 from setr.scenes.shapes import Shape
 from setr.scenes.strokes import SHIFT, Place, fixed_point
 
@@ -61,24 +59,15 @@ def far_to_near(things: list[Thing], camera: Camera) -> list[Thing]:
     Distance decides, except beside long vehicles: what the vehicle hides from the eye is painted before it, what
     stands between it and the eye after it.
     """
-    later: list[list[int]] = [[] for _ in things]  # what may only be painted after a thing
-    waits = [0] * len(things)
+    before: list[set[int]] = [set() for _ in things]  # what has to be painted before a thing
     for first, second in _constraints(things, camera):
-        later[first].append(second)
-        waits[second] += 1
-    ready = [(-thing.far, index) for index, thing in enumerate(things) if waits[index] == 0]
-    heapq.heapify(ready)
-    order: list[int] = []
-    while ready:
-        _, index = heapq.heappop(ready)
-        order.append(index)
-        for other in later[index]:
-            waits[other] -= 1
-            if waits[other] == 0:
-                heapq.heappush(ready, (-things[other].far, other))
-    # Of two things that each want to be first, distance decides after all.
-    order += sorted(set(range(len(things))) - set(order), key=lambda index: -things[index].far)
-    return [things[index] for index in order]
+        before[second].add(first)
+    left = sorted(range(len(things)), key=lambda index: -things[index].far)
+    order: dict[int, None] = {}
+    while (free := next((index for index in left if before[index] <= order.keys()), None)) is not None:
+        order[free] = None
+        left.remove(free)
+    return [things[index] for index in [*order, *left]]  # where two each want to be first, distance decides after all
 
 
 def _constraints(things: list[Thing], camera: Camera) -> Iterator[tuple[int, int]]:

@@ -12,9 +12,8 @@ from setr.data.datasets import DATASETS
 from setr.data.images import read_image, read_label
 from setr.errors import EnvironmentFailure, InputError
 from setr.scenes import labels, scenes
-from setr.scenes.camera import Camera
+from setr.scenes.camera import WEATHERS, Camera, Light
 from setr.scenes.canvas import Canvas
-from setr.scenes.light import WEATHERS, Light
 from setr.scenes.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes
 from setr.scenes.shapes import Dice, Shape
 from setr.scenes.strokes import Place
