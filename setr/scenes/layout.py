@@ -10,7 +10,7 @@ from setr.scenes.cities import City, Street, Verge
 from setr.scenes.shapes import Colour, Dice, Shape
 from setr.scenes.strokes import Place
 from setr.scenes.things import Thing
-from setr.scenes.vehicles import CAR_COLOURS, CARGOES, LIVERIES, VEHICLES, Body, Coach, Lorry, vehicle
+from setr.scenes.vehicles import CAR_COLOURS, CARGOES, CARS, COACHES, LIVERIES, LORRIES, SIZES, vehicle
 
 END = 130.0  # metres: how far the street is built
 CAR_KINDS = ("hatchback", "hatchback", "saloon", "saloon", "estate", "estate", "suv", "suv", "compact", "van")
@@ -213,26 +213,26 @@ class Layout:
 
     def _vehicle(self, kind: str, x: float, z: float, heading: float, *, parked: bool) -> Thing:
         """Returns a vehicle whose rear or front end, whichever is nearer, is at x, z."""
-        rng, light, plan = self.rng, self.light, VEHICLES[kind]
+        rng, light, (length, width, height) = self.rng, self.light, SIZES[kind]
         weather = light.weather
         lit = not parked and (weather.lamps or weather.wetness > 0 or light.fog > 0.009 or rng.chance(0.15))
         first, second = rng.vary(CAR_COLOURS, 6.0), rng.vary(CAR_COLOURS, 6.0)
         livery, cargo = rng.vary(LIVERIES, 6.0), rng.vary(CARGOES, 6.0)
         variant, braking = int(rng.integers(3)), rng.chance(0.35) and not parked
-        first = livery if isinstance(plan, Coach) else first
-        second = cargo if isinstance(plan, Lorry) else second
+        first = livery if kind in COACHES else first
+        second = cargo if kind in LORRIES else second
         build = partial(
             vehicle,
             kind,
             lit=lit,
-            braking=braking and isinstance(plan, Body),
+            braking=braking and kind in CARS,
             oncoming=math.cos(heading) < 0,
             lamps=weather.lamps,
             variant=variant,
         )
-        middle = z + (plan.length / 2) * abs(math.cos(heading))
+        middle = z + (length / 2) * abs(math.cos(heading))
         place = Place(x, middle, heading, first=first, second=second)
-        return Thing(build, place, middle, plan.width / 2, plan.length / 2, plan.height)
+        return Thing(build, place, middle, width / 2, length / 2, height)
 
     def parked(self, verge: Verge) -> None:
         """Adds the vehicles parked along the kerb."""
@@ -263,7 +263,7 @@ class Layout:
                     thing = self._two_wheeler(kind, lane.x + aside, z + 0.9, heading)
                 else:
                     x = lane.x + (0.0 if kind == "tram" else aside)
-                    ahead = 0.0 if isinstance(VEHICLES[kind], Body) or not own else 5.0
+                    ahead = 0.0 if kind in CARS or not own else 5.0
                     thing = self._vehicle(kind, x, z + ahead, heading, parked=False)
                 self.things.append(thing)
                 z = thing.place.z + thing.half_length + 2.5 + rng.exponential(10.0 / max(busy, 0.05))

@@ -18,7 +18,7 @@ from setr.scenes.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes
 from setr.scenes.shapes import Dice, Shape
 from setr.scenes.strokes import Place
 from setr.scenes.things import Thing, far_to_near
-from setr.scenes.vehicles import VEHICLES, vehicle
+from setr.scenes.vehicles import SIZES, vehicle
 
 KNOWN_IDS = {value for name, value in vars(labels).items() if name.isupper()}
 IGNORED_IDS = {labels.EGO_VEHICLE, labels.STATIC}
@@ -104,7 +104,7 @@ def test_a_car_twice_as_far_away_is_half_as_large_and_stands_higher() -> None:
     for distance in (10.0, 20.0):
         canvas = Canvas(_camera(), light)
         # Its rear, not its middle, is at that distance.
-        place = Place(0.0, distance + VEHICLES["saloon"].length / 2)
+        place = Place(0.0, distance + SIZES["saloon"][0] / 2)
         saloon = vehicle("saloon", lit=False, braking=False, oncoming=False, lamps=False, variant=1)
         canvas.paint([(saloon, place, 1.0)])
         rows, columns = np.nonzero(canvas.pixels[..., 3] == labels.CAR)
