@@ -21,6 +21,18 @@ BOUNDARY_COLOURS: dict[str, tuple[Colour, ...]] = {
     "mesh": ((76, 102, 86), (124, 128, 130), (66, 68, 70)),
     "railings": ((46, 48, 50), (58, 70, 64), (94, 96, 100)),
 }
+# As shares of a tree's height: bottom and half width of the crown, radius of the trunk; 0 round .. 1 a cone; balls.
+SPECIES = {
+    "lime": (0.28, 0.27, 0.02, 0.15, 11),
+    "plane": (0.36, 0.36, 0.025, 0.0, 12),
+    "poplar": (0.14, 0.13, 0.02, 0.4, 9),
+    "spruce": (0.1, 0.2, 0.018, 1.0, 10),
+    "birch": (0.34, 0.2, 0.012, 0.25, 9),
+}
+SUMMER = ((78, 112, 48), (92, 126, 54), (64, 100, 48), (106, 128, 60), (72, 104, 66))
+AUTUMN = ((172, 130, 52), (190, 110, 46), (142, 122, 54), (112, 116, 52), (164, 86, 48))
+BARK = ((94, 82, 70), (108, 100, 90), (80, 70, 62))
+NEAR_DETAIL, FAR_DETAIL = 28.0, 60.0  # metres
 _UP, _DOWN = math.pi / 2, -math.pi / 2
 
 
@@ -206,49 +218,26 @@ def wall(length: float, height: float, colour: Colour, material: str, side: int)
     return shape
 
 
-class Species(NamedTuple):
-    """A kind of tree; lengths as shares of the tree's height."""
-
-    crown_bottom: float
-    crown_half: float
-    trunk: float
-    pointed: float  # 0 round .. 1 a cone
-    balls: int
-
-
-SPECIES = {
-    "lime": Species(0.28, 0.27, 0.02, 0.15, 11),
-    "plane": Species(0.36, 0.36, 0.025, 0.0, 12),
-    "poplar": Species(0.14, 0.13, 0.02, 0.4, 9),
-    "spruce": Species(0.1, 0.2, 0.018, 1.0, 10),
-    "birch": Species(0.34, 0.2, 0.012, 0.25, 9),
-}
-SUMMER = ((78, 112, 48), (92, 126, 54), (64, 100, 48), (106, 128, 60), (72, 104, 66))
-AUTUMN = ((172, 130, 52), (190, 110, 46), (142, 122, 54), (112, 116, 52), (164, 86, 48))
-BARK = ((94, 82, 70), (108, 100, 90), (80, 70, 62))
-NEAR_DETAIL, FAR_DETAIL = 28.0, 60.0  # metres
-
-
 def tree(species: str, height: float, colour: Colour, *, distance: float, seed: int) -> Shape:
     """Returns a tree `height` metres high, its trunk at the origin; with fewer balls of leaves if it is far away."""
-    shape, rng, kind = Shape(VEGETATION), Dice(seed), SPECIES[species]
+    shape, rng, (bottom, crown_half, trunk, pointed, most) = Shape(VEGETATION), Dice(seed), SPECIES[species]
     bark = (206, 204, 198) if species == "birch" else rng.pick(BARK)
     lean = rng.normal(0.0, 0.02) * height
-    fork, radius = height * (kind.crown_bottom + 0.12), height * kind.trunk
+    fork, radius = height * (bottom + 0.12), height * trunk
     shape.rod((0, 0, 0), (lean, fork, 0), 1.15 * radius, bark, 0.8 * radius)
-    middle = 0.5 * (kind.crown_bottom + 1.0) * height
+    middle = 0.5 * (bottom + 1.0) * height
     for share in rng.uniform(-0.6, 0.6, 4 if distance < FAR_DETAIL else 0).tolist():
-        tip = (lean + share * kind.crown_half * height, middle, 0.0)
+        tip = (lean + share * crown_half * height, middle, 0.0)
         shape.rod((lean, fork, 0), tip, 0.6 * radius, bark, 0.25 * radius)
-    balls = kind.balls if distance < NEAR_DETAIL else kind.balls * 2 // 3 if distance < FAR_DETAIL else 4
-    swell = math.sqrt(kind.balls / balls) ** 0.6
-    flat = 0.8 if kind.pointed < 0.3 else 1.15
-    low, crown = kind.crown_bottom * height, (1.0 - kind.crown_bottom) * height
+    balls = most if distance < NEAR_DETAIL else most * 2 // 3 if distance < FAR_DETAIL else 4
+    swell = math.sqrt(most / balls) ** 0.6
+    flat = 0.8 if pointed < 0.3 else 1.15
+    low, crown = bottom * height, (1.0 - bottom) * height
     placed = []
     for index in range(balls):
         level = (index + rng.uniform(0.2, 0.8)) / balls
         rounded = math.sqrt(max(0.0, 1.0 - (2.0 * level - 1.0) ** 2)) * 0.75 + 0.25
-        reach = kind.crown_half * height * ((1 - kind.pointed) * rounded + kind.pointed * (1.05 - level))
+        reach = crown_half * height * ((1 - pointed) * rounded + pointed * (1.05 - level))
         angle = rng.uniform(0.0, 2.0 * math.pi)
         out = reach * rng.uniform(0.2, 0.62) / swell
         size = max(0.62 * reach, 1.1 * crown / balls / flat) * rng.uniform(0.85, 1.15) * swell

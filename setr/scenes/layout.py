@@ -125,7 +125,7 @@ class Layout:
 
     def _tree(self, species: str, place: Place, far: float, height: float, colour: Colour, seed: int) -> None:
         build = partial(furniture.tree, species, height, colour, distance=place.z, seed=seed)
-        half = 0.9 * height * furniture.SPECIES[species].crown_half
+        half = 0.9 * height * furniture.SPECIES[species][1]
         self._add(build, place, half, half, height, far)
 
     def trees(self, verge: Verge) -> None:
@@ -190,7 +190,7 @@ class Layout:
         build: Callable[[], Shape]
         bicycle = partial(people.bicycle, ridden=False)
         motorcycle = partial(people.motorcycle, ridden=False, lit=False)
-        for build, share, most, aside, turn, spread, wide, high, step in (
+        for build, share, most, aside, turn, spread, wide, high, gaps in (
             (bicycle, 0.4, 7, 0.9, math.pi / 2, 0.25, 0.25, 1.0, (0.5, 0.9)),
             (motorcycle, 0.3, 4, 0.8, 0.5 * side, 0.2, 0.3, 1.2, (1.0, 1.6)),
         ):
@@ -198,7 +198,7 @@ class Layout:
             for _ in range(int(rng.integers(1, most)) if there else 0):
                 place = Place(inner + side * aside, z, turn + rng.normal(0, spread))
                 self._add(partial(build, rng.seed()), place, wide, 0.9, high)
-                z += rng.uniform(*step)
+                z += rng.uniform(*gaps)
         if rng.chance(0.35):
             z, gap = rng.uniform(6, 20), rng.uniform(1.4, 2.6)
             build = partial(furniture.bollard, rng.vary(BOLLARDS, 5.0))

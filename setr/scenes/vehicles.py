@@ -17,7 +17,8 @@ TAIL, TAIL_LIT = (158.0, 20.0, 22.0), (255.0, 56.0, 44.0)
 HEAD, HEAD_LIT = (214.0, 218.0, 220.0), (255.0, 252.0, 236.0)
 GLASS, COACH_GLASS, DARK = (26.0, 32.0, 38.0), (30.0, 38.0, 46.0), (34.0, 34.0, 36.0)
 CAB = 2.1  # metres: the length of a lorry's cab
-Axles, Looks = tuple[float, ...], dict[str, Any]
+Axles = tuple[float, ...]
+Looks = dict[str, Any]
 
 
 # Proportions in metres, z from the rear. A car: length, width, height; lower edge of the side windows, bonnet's front
