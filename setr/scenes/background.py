@@ -73,7 +73,7 @@ def _sky_colour(canvas: Canvas, backdrop: Backdrop, rise: np.ndarray, aside: np.
     threshold = np.float32(1.9 - 3.6 * light.cover)
     opacity = np.clip((body - threshold) / np.float32(0.9), 0, 1)
     opacity = opacity * opacity * (3 - 2 * opacity) * np.clip(rise / np.float32(0.05), 0.0, 1) * np.float32(0.95)
-    bright, dark = (np.array(each, np.float32) for each in (light.weather.cloud_light, light.weather.cloud_dark))
+    bright, dark = light.clouds
     thickness = np.clip(0.42 + 0.15 * (body - threshold) - 0.35 * (body - behind), 0, 1)[..., None]
     return colour + (bright + thickness * (dark - bright) - colour) * opacity[..., None]
 
@@ -238,14 +238,14 @@ def _markings(street: Street, x: np.ndarray, z: np.ndarray, footprint: np.ndarra
     crossing, stop = street.crossing, math.inf
     if crossing is not None:
         stop = crossing.z - crossing.half - (5.4 if crossing.zebra else 1.2)
-    for line in street.lines:
-        near = np.nonzero(np.abs(x - np.float32(line.x)) < 0.5 * (line.width + footprint))
+    for middle, width, dash, gap in street.lines:
+        near = np.nonzero(np.abs(x - np.float32(middle)) < 0.5 * (width + footprint))
         at_z = z[near]
-        covered = _covered(x[near], line.x - line.width / 2, line.x + line.width / 2, footprint[near[0], 0])
-        if line.gap > 0:
+        covered = _covered(x[near], middle - width / 2, middle + width / 2, footprint[near[0], 0])
+        if gap > 0:
             # Lines between lanes are whole for the last metres before a stop line.
             whole = (at_z > stop - 14.0) & (at_z < stop)
-            covered = covered * (whole | (at_z % (line.dash + line.gap) < line.dash))
+            covered = covered * (whole | (at_z % (dash + gap) < dash))
         painted[near] = np.maximum(painted[near], covered)
     if crossing is None:
         return painted

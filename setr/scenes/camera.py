@@ -6,10 +6,11 @@ View: x right, y up from the eye, z forward, metres. Pixels: x right, y down, of
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from setr.scenes.shapes import Colour, Dice
+from setr.scenes.shapes import Dice
 
 FARTHEST = 400.0  # metres: the ground's depth at the horizon
 NEAR = 0.7  # metres in front of the eye; anything nearer is cut off
@@ -75,54 +76,37 @@ def clip_near(view: np.ndarray) -> np.ndarray:
     return np.array(kept).reshape(-1, 3)
 
 
-@dataclass(frozen=True)
-class Weather:
-    """Ranges a scene's light is drawn from; colours are 0..255, strengths factors on colours, fog in 1/metre."""
-
-    zenith: Colour
-    horizon: Colour
-    cover: tuple[float, float]  # share of the sky under cloud
-    cloud_light: Colour
-    cloud_dark: Colour
-    sun: tuple[float, float]  # strength of direct light
-    sun_colour: Colour
-    elevation: tuple[float, float]  # degrees
-    ambient: tuple[float, float]
-    ambient_colour: Colour
-    fog: tuple[float, float]
-    exposure: tuple[float, float]
-    lamps: bool = False
-    wetness: float = 0.0
-
-
-WEATHERS = {
-    "clear": Weather(
-        (72, 124, 200), (198, 217, 234), (0.05, 0.4), (252, 250, 246), (192, 200, 212), (0.6, 0.76), (255, 240, 212),
-        (24, 55), (0.56, 0.64), (222, 230, 248), (0.0006, 0.002), (0.98, 1.08),
+# Colours are 0..255, strengths factors on colours, pairs of numbers ranges: zenith, horizon, share of the sky that is
+# clouded, lit and dark clouds, strength of the sun, its colour, its elevation in degrees, strength of the light from
+# everywhere, its colour, fog in 1/metre, exposure.
+WEATHERS: dict[str, tuple[Any, ...]] = {
+    "clear": (
+        (72, 124, 200), (198, 217, 234), (0.05, 0.4), (252, 250, 246), (192, 200, 212), (0.6, 0.76),
+        (255, 240, 212), (24, 55), (0.56, 0.64), (222, 230, 248), (0.0006, 0.002), (0.98, 1.08),
     ),
-    "fair": Weather(
-        (92, 138, 200), (206, 219, 230), (0.4, 0.75), (250, 249, 247), (166, 175, 190), (0.42, 0.62), (255, 242, 220),
-        (28, 58), (0.62, 0.72), (228, 234, 246), (0.001, 0.003), (0.96, 1.06),
+    "fair": (
+        (92, 138, 200), (206, 219, 230), (0.4, 0.75), (250, 249, 247), (166, 175, 190), (0.42, 0.62),
+        (255, 242, 220), (28, 58), (0.62, 0.72), (228, 234, 246), (0.001, 0.003), (0.96, 1.06),
     ),
-    "overcast": Weather(
-        (182, 188, 196), (218, 221, 223), (0.95, 1.0), (230, 232, 234), (172, 177, 185), (0.06, 0.14), (255, 252, 246),
-        (45, 70), (0.86, 0.96), (240, 243, 248), (0.001, 0.004), (0.92, 1.04),
+    "overcast": (
+        (182, 188, 196), (218, 221, 223), (0.95, 1.0), (230, 232, 234), (172, 177, 185), (0.06, 0.14),
+        (255, 252, 246), (45, 70), (0.86, 0.96), (240, 243, 248), (0.001, 0.004), (0.92, 1.04),
     ),
-    "fog": Weather(
-        (202, 206, 209), (212, 215, 217), (0.95, 1.0), (216, 219, 221), (202, 206, 209), (0.02, 0.06), (255, 252, 246),
-        (40, 70), (0.84, 0.94), (242, 245, 249), (0.008, 0.02), (0.96, 1.06),
+    "fog": (
+        (202, 206, 209), (212, 215, 217), (0.95, 1.0), (216, 219, 221), (202, 206, 209), (0.02, 0.06),
+        (255, 252, 246), (40, 70), (0.84, 0.94), (242, 245, 249), (0.008, 0.02), (0.96, 1.06),
     ),
-    "evening": Weather(
-        (104, 130, 184), (252, 212, 162), (0.2, 0.65), (255, 220, 182), (164, 146, 160), (0.6, 0.8), (255, 194, 126),
-        (9, 18), (0.56, 0.64), (222, 220, 244), (0.0015, 0.004), (0.96, 1.06),
+    "evening": (
+        (104, 130, 184), (252, 212, 162), (0.2, 0.65), (255, 220, 182), (164, 146, 160), (0.6, 0.8),
+        (255, 194, 126), (9, 18), (0.56, 0.64), (222, 220, 244), (0.0015, 0.004), (0.96, 1.06),
     ),
-    "dusk": Weather(
-        (44, 64, 116), (214, 158, 134), (0.2, 0.8), (160, 134, 148), (72, 78, 108), (0.0, 0.04), (255, 190, 140),
-        (4, 8), (0.4, 0.5), (188, 194, 240), (0.002, 0.006), (0.8, 0.96), lamps=True,
+    "dusk": (
+        (44, 64, 116), (214, 158, 134), (0.2, 0.8), (160, 134, 148), (72, 78, 108), (0.0, 0.04),
+        (255, 190, 140), (4, 8), (0.4, 0.5), (188, 194, 240), (0.002, 0.006), (0.8, 0.96),
     ),
-    "rain": Weather(
-        (146, 154, 165), (192, 197, 202), (0.97, 1.0), (194, 199, 205), (132, 140, 152), (0.02, 0.06), (255, 252, 246),
-        (45, 70), (0.68, 0.8), (234, 240, 252), (0.004, 0.01), (0.86, 0.98), wetness=0.6,
+    "rain": (
+        (146, 154, 165), (192, 197, 202), (0.97, 1.0), (194, 199, 205), (132, 140, 152), (0.02, 0.06),
+        (255, 252, 246), (45, 70), (0.68, 0.8), (234, 240, 252), (0.004, 0.01), (0.86, 0.98),
     ),
 }  # fmt: skip
 
@@ -130,19 +114,19 @@ WEATHERS = {
 class Light:
     """The light of one scene, drawn from its weather's ranges; directions in view coordinates."""
 
-    def __init__(self, weather: Weather, rng: Dice) -> None:
-        self.weather = weather
-        azimuth, elevation = rng.uniform(0.0, 2.0 * math.pi), math.radians(rng.uniform(*weather.elevation))
+    def __init__(self, weather: str, rng: Dice) -> None:
+        zenith, horizon, cover, *clouds, sun, sun_colour, height, ambient, colour, fog, exposure = WEATHERS[weather]
+        self.lamps, self.wetness = weather == "dusk", 0.6 if weather == "rain" else 0.0
+        self.clouds = np.array(clouds, np.float32)  # lit and dark
+        azimuth, elevation = rng.uniform(0.0, 2.0 * math.pi), math.radians(rng.uniform(*height))
         flat = math.cos(elevation)
         self.to_sun = np.array([flat * math.sin(azimuth), math.sin(elevation), flat * math.cos(azimuth)])
         tint = rng.normal(0.0, 2.5, 3)
-        self.sun = rng.uniform(*weather.sun) * np.array(weather.sun_colour) / 255.0  # factor on colours, as is ambient
-        self.ambient = rng.uniform(*weather.ambient) * np.array(weather.ambient_colour) / 240.0
-        self.zenith = np.clip(np.array(weather.zenith) + 2.0 * tint, 0, 255)
-        self.horizon = np.clip(np.array(weather.horizon) + tint, 0, 255)  # also the colour of haze
-        self.cover, self.fog, self.exposure = (
-            rng.uniform(*span) for span in (weather.cover, weather.fog, weather.exposure)
-        )
+        self.sun = rng.uniform(*sun) * np.array(sun_colour) / 255.0  # factor on colours, as is ambient
+        self.ambient = rng.uniform(*ambient) * np.array(colour) / 240.0
+        self.zenith = np.clip(np.array(zenith) + 2.0 * tint, 0, 255)
+        self.horizon = np.clip(np.array(horizon) + tint, 0, 255)  # also the colour of haze
+        self.cover, self.fog, self.exposure = (rng.uniform(*span) for span in (cover, fog, exposure))
         self.temperature = rng.normal(0.0, 0.035)  # above 0 warmer
         # The share of direct light: how dark cast shadows are.
         self.hardness = float(self.sun.mean() / (self.sun.mean() + self.ambient.mean()))

@@ -153,20 +153,7 @@ VAL_CITIES = (
 )  # fmt: skip
 
 
-class Lane(NamedTuple):
-    """A lane for traffic: its middle in metres from the centre line; direction 1 away from the camera, -1 to it."""
-
-    x: float
-    direction: int
-
-
-class Line(NamedTuple):
-    """A painted line along the road; dash and gap in metres, gap 0 for a whole line."""
-
-    x: float
-    width: float
-    dash: float = 0.0
-    gap: float = 0.0
+Line = tuple[float, float, float, float]  # along the road: x, width, dash, gap in metres; gap 0 for a whole line
 
 
 class Crossing(NamedTuple):
@@ -202,14 +189,15 @@ class Street:
         self.median = rng.uniform(1.6, 3.6) / 2 if kind == "avenue" else 0.0  # half its width
         number = {"oneway": 0, "two": 1, "four": 2, "avenue": 2}[kind]
         core = self.median + number * self.lane if number else self.lane / 2 + 0.2
+        # Lanes for traffic: their middles, and 1 away from the camera, -1 towards it.
         self.lanes = [
-            Lane(sign * (self.median + (step + 0.5) * self.lane), sign) for sign in (1, -1) for step in range(number)
-        ] or [Lane(0.0, 1)]
+            (sign * (self.median + (step + 0.5) * self.lane), sign) for sign in (1, -1) for step in range(number)
+        ] or [(0.0, 1)]
         self.crossing = _crossing(rng)
         self.left, self.right = left, right = Verge(city, rng, -1, core), Verge(city, rng, 1, core)
         self.bands = _bands(left, right, cycle_path=rng.chance(city.cycle_path))
         self.lines = _lines(self, number, core)
-        rails = [sign * self.lanes[0].x + aside for sign in (-1, 1) for aside in (-0.72, 0.72)]
+        rails = [sign * self.lanes[0][0] + aside for sign in (-1, 1) for aside in (-0.72, 0.72)]
         self.rails = rails if self.tram else []
         self.asphalt = _jitter(rng, (city.asphalt, city.asphalt, city.asphalt * 1.02), 7.0, 2.0)
         self.paving = _jitter(rng, city.paving, 8.0, 3.0)
@@ -221,7 +209,7 @@ class Street:
         # Manholes: x, z.
         self.covers = [rng.uniform((left.kerb + 1, 5), (right.kerb - 1, 40)) for _ in range(rng.integers(0, 4))]
         self.seed = int(rng.integers(1 << 16))
-        self.own_lane = rng.pick([lane for lane in self.lanes if lane.direction > 0])
+        self.own_lane = rng.pick([lane for lane in self.lanes if lane[1] > 0])
 
     def in_crossing(self, z: float, margin: float) -> bool:
         """Returns whether z metres ahead is on the crossing or within a margin of it."""
@@ -245,13 +233,13 @@ def _bands(left: Verge, right: Verge, *, cycle_path: bool) -> list[tuple[float, 
 
 
 def _lines(street: Street, number: int, core: float) -> list[Line]:
-    lines = [Line(0.0, 0.13, 3.0, 4.5)] if number == 1 else []
+    lines = [(0.0, 0.13, 3.0, 4.5)] if number == 1 else []
     if number == 2:
-        lines += [] if street.median else [Line(-0.14, 0.12), Line(0.14, 0.12)]
-        lines += [Line(sign * (street.median + street.lane), 0.13, 3.0, 5.0) for sign in (-1, 1)]
+        lines += [] if street.median else [(-0.14, 0.12, 0.0, 0.0), (0.14, 0.12, 0.0, 0.0)]
+        lines += [(sign * (street.median + street.lane), 0.13, 3.0, 5.0) for sign in (-1, 1)]
     for verge in (street.left, street.right):
-        edge = Line(verge.side * core, 0.1, 2.0, 3.0)
-        lines.append(edge if verge.parking else Line(verge.kerb - verge.side * 0.3, 0.12))
+        edge = (verge.side * core, 0.1, 2.0, 3.0)
+        lines.append(edge if verge.parking else (verge.kerb - verge.side * 0.3, 0.12, 0.0, 0.0))
     return lines
 
 

@@ -1,7 +1,7 @@
 """What stands along the street: lamp posts, traffic lights, signs, bins, fences and walls; trees, bushes and hedges."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -34,40 +34,28 @@ AUTUMN = ((172, 130, 52), (190, 110, 46), (142, 122, 54), (112, 116, 52), (164, 
 BARK = ((94, 82, 70), (108, 100, 90), (80, 70, 62))
 NEAR_DETAIL, FAR_DETAIL = 28.0, 60.0  # metres
 _UP, _DOWN = math.pi / 2, -math.pi / 2
-
-
-class Sign(NamedTuple):
-    """A traffic sign: a regular polygon, a smaller one inside, and bars on that; lengths in metres."""
-
-    radius: float
-    corners: int
-    turn: float
-    rim: Colour
-    share: float  # of the outline, that the inside fills
-    fill: Colour
-    bars: tuple[tuple[Any, ...], ...] = ()  # left, right, bottom, top, colour
-
-
-SIGNS = {
-    "limit": Sign(0.36, 16, 0, RED, 0.74, WHITE, (
+# A sign: radius of its outline in metres, corners, turn; colour of its rim; share of the outline that the inside fills,
+# colour of that; bars on it in metres from its middle: left, right, bottom, top, colour.
+SIGNS: dict[str, tuple[Any, ...]] = {
+    "limit": (0.36, 16, 0, RED, 0.74, WHITE, (
         (-0.16, -0.03, -0.13, 0.13, BLACK), (0.03, 0.16, -0.13, 0.13, BLACK),
         (-0.12, -0.07, -0.08, 0.08, WHITE), (0.07, 0.12, -0.08, 0.08, WHITE),
     )),
-    "ban": Sign(0.36, 16, 0, RED, 0.88, RED, ((-0.24, 0.24, -0.06, 0.06, WHITE),)),
-    "duty": Sign(0.36, 16, 0, WHITE, 0.88, BLUE, ((-0.04, 0.04, -0.2, 0.1, WHITE),)),
-    "yield": Sign(0.5, 3, _DOWN, RED, 0.66, WHITE),
-    "stop": Sign(0.42, 8, math.pi / 8, WHITE, 0.88, RED, (
+    "ban": (0.36, 16, 0, RED, 0.88, RED, ((-0.24, 0.24, -0.06, 0.06, WHITE),)),
+    "duty": (0.36, 16, 0, WHITE, 0.88, BLUE, ((-0.04, 0.04, -0.2, 0.1, WHITE),)),
+    "yield": (0.5, 3, _DOWN, RED, 0.66, WHITE, ()),
+    "stop": (0.42, 8, math.pi / 8, WHITE, 0.88, RED, (
         (-0.28, 0.28, -0.09, 0.09, WHITE), (-0.17, -0.13, -0.07, 0.07, RED), (-0.02, 0.02, -0.07, 0.07, RED),
         (0.13, 0.17, -0.07, 0.07, RED),
     )),
-    "warning": Sign(0.5, 3, _UP, RED, 0.66, WHITE, (
+    "warning": (0.5, 3, _UP, RED, 0.66, WHITE, (
         (-0.035, 0.035, -0.02, 0.18, BLACK), (-0.035, 0.035, -0.13, -0.07, BLACK),
     )),
-    "priority": Sign(0.45, 4, 0, WHITE, 0.88, YELLOW),
-    "parking": Sign(0.46, 4, math.pi / 4, WHITE, 0.88, BLUE, (
+    "priority": (0.45, 4, 0, WHITE, 0.88, YELLOW, ()),
+    "parking": (0.46, 4, math.pi / 4, WHITE, 0.88, BLUE, (
         (-0.14, -0.05, -0.2, 0.2, WHITE), (-0.05, 0.14, -0.02, 0.2, WHITE), (-0.04, 0.05, 0.05, 0.13, BLUE),
     )),
-    "noparking": Sign(0.36, 16, 0, RED, 0.8, BLUE),
+    "noparking": (0.36, 16, 0, RED, 0.8, BLUE, ()),
 }  # fmt: skip
 
 
@@ -124,15 +112,15 @@ def sign(kind: str, *, facing: bool, height: float) -> Shape:
 
 def _plate(shape: Shape, kind: str, y: float, *, facing: bool) -> None:
     """Adds a plate `y` metres up, with the picture that its kind has on the front."""
-    z, plan = -0.08, SIGNS[kind]
-    outline = plate((0.0, y, z), plan.radius, plan.corners, plan.turn)
+    z, (radius, corners, turn, rim, share, fill, bars) = -0.08, SIGNS[kind]
+    outline = plate((0.0, y, z), radius, corners, turn)
     if not facing:
         shape.face(outline, (132, 134, 136), two_sided=True)
         return
     centre = outline.mean(axis=0)
-    shape.face(outline, plan.rim)
-    shape.face(centre + plan.share * (outline - centre) - (0, 0, 0.01), plan.fill)
-    for left, right, bottom, top, colour in plan.bars:
+    shape.face(outline, rim)
+    shape.face(centre + share * (outline - centre) - (0, 0, 0.01), fill)
+    for left, right, bottom, top, colour in bars:
         quad = np.array([(left, y + bottom, z), (right, y + bottom, z), (right, y + top, z), (left, y + top, z)])
         shape.face(quad - (0, 0, 0.02), colour)
     if kind == "duty":

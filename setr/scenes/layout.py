@@ -86,7 +86,7 @@ class Layout:
             self.city, self.rng, side=verge.side, distance=z, frontage=length, corner=back > 0, exposed=exposed
         )
         place, far = Place(verge.facade + verge.side * back, z), z + length + 0.05 * back
-        build = partial(houses.house, plan, lamps=self.light.weather.lamps)
+        build = partial(houses.house, plan, lamps=self.light.lamps)
         self.things.append(Thing(build, place, far, plan.depth / 2, length / 2, plan.eaves + 1.5, verge.side))
 
     def _boundary(self, verge: Verge, z: float, length: float) -> None:
@@ -149,7 +149,7 @@ class Layout:
         rng = self.rng
         height, colour = rng.uniform(4.2, 8.5), rng.vary(POSTS, 5.0)
         reach = -verge.side * rng.uniform(0.8, 1.8) if height > 5.0 else 0.0
-        build = partial(furniture.lamp_post, height, reach, colour, lit=self.light.weather.lamps)
+        build = partial(furniture.lamp_post, height, reach, colour, lit=self.light.lamps)
         z = rng.uniform(7, 30)
         while z < 120:
             if not self.street.in_crossing(z, 0.5):
@@ -214,8 +214,7 @@ class Layout:
     def _vehicle(self, kind: str, x: float, z: float, heading: float, *, parked: bool) -> Thing:
         """Returns a vehicle whose rear or front end, whichever is nearer, is at x, z."""
         rng, light, (length, width, height) = self.rng, self.light, SIZES[kind]
-        weather = light.weather
-        lit = not parked and (weather.lamps or weather.wetness > 0 or light.fog > 0.009 or rng.chance(0.15))
+        lit = not parked and (light.lamps or light.wetness > 0 or light.fog > 0.009 or rng.chance(0.15))
         first, second = rng.vary(CAR_COLOURS, 6.0), rng.vary(CAR_COLOURS, 6.0)
         livery, cargo = rng.vary(LIVERIES, 6.0), rng.vary(CARGOES, 6.0)
         variant, braking = int(rng.integers(3)), rng.chance(0.35) and not parked
@@ -227,7 +226,7 @@ class Layout:
             lit=lit,
             braking=braking and kind in CARS,
             oncoming=math.cos(heading) < 0,
-            lamps=weather.lamps,
+            lamps=light.lamps,
             variant=variant,
         )
         middle = z + (length / 2) * abs(math.cos(heading))
@@ -249,20 +248,20 @@ class Layout:
     def traffic(self) -> None:
         """Adds what drives in the lanes, and cyclists along the kerb."""
         rng, street = self.rng, self.street
-        inner = min(abs(lane.x) for lane in street.lanes)
-        for lane in street.lanes:
-            own = lane == street.own_lane
+        inner = min(abs(middle) for middle, _ in street.lanes)
+        for middle, direction in street.lanes:
+            own = (middle, direction) == street.own_lane
             busy = self.city.traffic * rng.uniform(0.3, 1.6)
             z = rng.uniform(7.0, 24.0) if own else rng.uniform(4.0, 26.0)
             while z < 110:
-                kind = self._traffic_kind(rail=street.tram and abs(abs(lane.x) - inner) < 0.1)
-                heading = (0.0 if lane.direction > 0 else math.pi) + rng.normal(0.0, 0.02)
+                kind = self._traffic_kind(rail=street.tram and abs(abs(middle) - inner) < 0.1)
+                heading = (0.0 if direction > 0 else math.pi) + rng.normal(0.0, 0.02)
                 aside = rng.normal(0.0, 0.15)
                 if kind in ("bicycle", "motorcycle"):
-                    aside = lane.direction * rng.uniform(0.5, 1.2) if kind == "bicycle" else aside
-                    thing = self._two_wheeler(kind, lane.x + aside, z + 0.9, heading)
+                    aside = direction * rng.uniform(0.5, 1.2) if kind == "bicycle" else aside
+                    thing = self._two_wheeler(kind, middle + aside, z + 0.9, heading)
                 else:
-                    x = lane.x + (0.0 if kind == "tram" else aside)
+                    x = middle + (0.0 if kind == "tram" else aside)
                     ahead = 0.0 if kind in CARS or not own else 5.0
                     thing = self._vehicle(kind, x, z + ahead, heading, parked=False)
                 self.things.append(thing)
@@ -284,7 +283,7 @@ class Layout:
         seed = self.rng.seed()
         build = partial(people.bicycle, seed, ridden=True)
         if kind == "motorcycle":
-            build = partial(people.motorcycle, seed, ridden=True, lit=self.light.weather.lamps)
+            build = partial(people.motorcycle, seed, ridden=True, lit=self.light.lamps)
         return Thing(build, Place(x, z, heading), z, 0.25, 0.9, 1.7)
 
     def _cyclist(self) -> None:

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from setr.scenes.background import Backdrop, paint_ground, paint_sky, paint_skyline
-from setr.scenes.camera import WEATHERS, Camera, Light
+from setr.scenes.camera import Camera, Light
 from setr.scenes.canvas import Canvas
 from setr.scenes.cities import City, Street
 from setr.scenes.labels import EGO_VEHICLE, ROAD, SIDEWALK
@@ -31,7 +31,7 @@ def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tupl
     The scene is decided by `rng`, the grain of its picture by `grain`. A picture that is not twice as wide as high
     shows the middle of the 2:1 frame that just covers it.
     """
-    light = Light(WEATHERS[rng.pick(city.weathers)], rng)
+    light = Light(rng.pick(city.weathers), rng)
     street = Street(city, rng)
     bend = rng.uniform(0.0008, 0.006) * rng.pick((0.0, 0.0, 1.0, -1.0))
     bonnet = rng.uniform(0.05, 0.1)  # share of the picture's height
@@ -43,7 +43,7 @@ def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tupl
         horizon=SUPERSAMPLING * height / 2 + rng.uniform(-0.06, 0.02) * frame / 2,
         centre=SUPERSAMPLING * width / 2 + rng.normal(0.0, 0.012) * frame,
         eye=rng.uniform(1.3, 1.75),
-        offset=street.own_lane.x + rng.normal(0.0, 0.25),
+        offset=street.own_lane[0] + rng.normal(0.0, 0.25),
         yaw=rng.normal(0.0, 0.04) - 12.0 * bend,  # the car already turns into the bend
         bend=bend,
     )
@@ -67,7 +67,7 @@ def draw(city: City, rng: Dice, grain: Dice, *, height: int, width: int) -> tupl
 
 def _reflect_in_wet_road(canvas: Canvas) -> None:
     """Mixes into road and pavement what stands above the horizon, mirrored and smeared downwards."""
-    wetness, first = canvas.light.weather.wetness, canvas.camera.first_ground_row
+    wetness, first = canvas.light.wetness, canvas.camera.first_ground_row
     rows = min(canvas.camera.height - first, first)
     if rows < 4 or wetness <= 0:
         return
@@ -117,14 +117,14 @@ def _expose(canvas: Canvas, film: Film, grain: Dice) -> np.ndarray:
     warmth = np.array([1 + light.temperature, 1 + film.green, 1 - light.temperature], np.float32)
     picture *= warmth * np.float32(gain)
     glare = cv2.GaussianBlur(np.maximum(picture - 215.0, 0.0), (0, 0), sigmaX=2.0 * scale)
-    picture += glare * np.float32(0.8 if light.weather.lamps else 0.25)
+    picture += glare * np.float32(0.8 if light.lamps else 0.25)
     picture = (picture - MIDDLE_GREY) * np.float32(film.contrast) + MIDDLE_GREY
     bright = np.maximum(picture - SHOULDER, 0.0)  # highlights flatten out instead of burning out
     picture += (255.0 - SHOULDER) * (1.0 - np.exp(-bright / np.float32(255.0 - SHOULDER))) - bright
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     picture *= (1.0 - np.float32(film.vignette) * (x * x + 0.6 * y * y) ** np.float32(1.5) / 2.0)[..., None]
-    if light.weather.wetness > 0:
+    if light.wetness > 0:
         picture += _rain(grain, height, width, scale)[..., None]
     if film.blur * scale > 0.25:
         picture = cv2.GaussianBlur(picture, (0, 0), sigmaX=film.blur * max(1.0, 0.5 * scale))
