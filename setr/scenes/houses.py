@@ -26,9 +26,10 @@ class House:
     """
 
     def __init__(
-        self, city: City, rng: Dice, *, side: int, distance: float, frontage: float, corner: bool, exposed: bool
+        self, city: City, rng: Dice, side: int, z: float, frontage: float, *, corner: bool, exposed: bool, lamps: bool
     ) -> None:
-        self.side, self.distance, self.frontage, self.exposed = side, distance, frontage, exposed
+        self.side, self.distance, self.frontage = side, z, frontage
+        self.exposed, self.lamps = exposed, lamps
         self.depth = 12.0 if corner else rng.uniform(9.0, 14.0)
         self.floors = int(rng.integers(city.floors[0], city.floors[1] + 1))
         self.floor_height = rng.uniform(2.8, 3.5)
@@ -48,8 +49,8 @@ class House:
 class _Wall:
     """One wall of a house, to which rectangles in metres are added."""
 
-    def __init__(self, shape: Shape, plan: House, quad: np.ndarray, *, lamps: bool) -> None:
-        self.shape, self.plan, self.quad, self.lamps = shape, plan, quad, lamps
+    def __init__(self, shape: Shape, plan: House, quad: np.ndarray) -> None:
+        self.shape, self.plan, self.quad = shape, plan, quad
         self.width, height = (float(np.linalg.norm(quad[corner] - quad[0])) for corner in (1, 3))
         self.metres = np.array([self.width, self.width, height, height])
 
@@ -58,7 +59,7 @@ class _Wall:
         self.shape.panel(self.quad, rectangles / self.metres, paints)
 
 
-def house(plan: House, *, lamps: bool) -> Shape:
+def house(plan: House) -> Shape:
     """Returns the shape of a house."""
     shape, rng = Shape(BUILDING), Dice(plan.seed)
     x0, x1 = sorted((0.0, plan.side * plan.depth))
@@ -74,8 +75,8 @@ def house(plan: House, *, lamps: bool) -> Shape:
     if plan.distance < NEAR_DETAIL and plan.material != "stain":
         shape.parts.append(Texture(street, "stain", 7.0, 0.04, plan.seed % 89))
     if plan.exposed and not bare:
-        _upper_floors(_Wall(shape, plan, rear, lamps=lamps), rng, first=0, door=None)
-    front = _Wall(shape, plan, street, lamps=lamps)
+        _upper_floors(_Wall(shape, plan, rear), rng, first=0, door=None)
+    front = _Wall(shape, plan, street)
     door = rng.uniform(0.15, 0.85) * front.width if plan.ground_floor == "doors" else None
     _upper_floors(front, rng, first=1 if door is None else 0, door=door)
     if plan.ground_floor == "shops":
@@ -115,7 +116,7 @@ def _windows(wall: _Wall, panes: np.ndarray, rng: Dice) -> None:
     if framed and plan.distance < FAR_DETAIL:
         wall.add(panes + np.array([-0.13, 0.13, -0.13, 0.13]), plan.trim)
     mirrored = random[:, 0] * (0.55 if framed else 0.85)
-    lit = (random[:, 2] < 0.42) & wall.lamps
+    lit = (random[:, 2] < 0.42) & plan.lamps
     glass = np.zeros((number, 7))
     glass[:, :3] = np.array(GLASS) * (0.5 + 0.7 * random[:, 1:2]) * (1 - mirrored[:, None])
     glass[lit, :3] = np.array(LIT) * (0.6 + 0.4 * random[lit, 1:2])
@@ -151,7 +152,7 @@ def _shops(wall: _Wall, rng: Dice) -> None:
         edges, low = np.linspace(left, right, number + 1), np.full(number, 0.4)
         low[rng.integers(number)] = 0.04
         glass = columns(edges[:-1] + 0.06, edges[1:] - 0.06, low, 2.5)
-        lit = wall.lamps and rng.chance(0.7)
+        lit = plan.lamps and rng.chance(0.7)
         tone = rng.uniform(0.75, 1.0, (number, 1))
         panes = np.tile(paint(SHOP_LIT) if lit else paint((58, 60, 62), sky=0.16), (number, 1))
         panes *= tone if lit else 2 * tone - 0.75

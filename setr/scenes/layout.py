@@ -82,12 +82,11 @@ class Layout:
 
     def _house(self, verge: Verge, z: float, length: float, back: float, *, exposed: bool) -> None:
         """Adds a house, `back` metres behind the frontage if it stands in a side street."""
-        plan = houses.House(
-            self.city, self.rng, side=verge.side, distance=z, frontage=length, corner=back > 0, exposed=exposed
-        )
-        place, far = Place(verge.facade + verge.side * back, z), z + length + 0.05 * back
-        build = partial(houses.house, plan, lamps=self.light.lamps)
-        self.things.append(Thing(build, place, far, plan.depth / 2, length / 2, plan.eaves + 1.5, verge.side))
+        side, lamps = verge.side, self.light.lamps
+        plan = houses.House(self.city, self.rng, side, z, length, corner=back > 0, exposed=exposed, lamps=lamps)
+        place, far = Place(verge.facade + side * back, z), z + length + 0.05 * back
+        build = partial(houses.house, plan)
+        self.things.append(Thing(build, place, far, plan.depth / 2, length / 2, plan.eaves + 1.5, side))
 
     def _boundary(self, verge: Verge, z: float, length: float) -> None:
         """Adds a hedge, fence or wall along the pavement's outer edge, in pieces short enough to order by depth."""
