@@ -157,7 +157,7 @@ Line = tuple[float, float, float, float]  # along the road: x, width, dash, gap 
 
 
 class Crossing(NamedTuple):
-    """A street that crosses: where it begins and ends along z in metres; zebra, and on which sides it opens."""
+    """A street that crosses: its middle and half its width along z in metres; zebra, and on which sides it opens."""
 
     z: float
     half: float

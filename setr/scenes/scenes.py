@@ -1,8 +1,8 @@
 """The built-in data set `scenes`: synthetic street scenes with exact labels, written in Cityscapes' own layout.
 
 Every scene is a function of (seed, split, index) alone: a city, its weather, a street and what stands in it, seen
-through a camera. Its lengths are metres, so one scene can be rendered at
-any size. The cities of `val` are not those of `train`.
+through a camera. Its lengths are metres, so one scene can be rendered at any size. The cities of `val` are not those of
+`train`.
 """
 
 import json
