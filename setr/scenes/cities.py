@@ -205,9 +205,10 @@ class Street:
         self.paint = (226, 226, 220) if rng.chance(0.85) else (228, 196, 96)
         self.slab, self.roughness = city.slab, rng.uniform(0.8, 1.6)
         low, high = (left.kerb, 4, 0.4, 0.8, -0.16), (right.kerb, 50, 1.6, 5.0, 0.1)
-        self.patches = [rng.uniform(low, high) for _ in range(rng.integers(0, 6))]  # x, z, half width and length, tone
-        # Manholes: x, z.
-        self.covers = [rng.uniform((left.kerb + 1, 5), (right.kerb - 1, 40)) for _ in range(rng.integers(0, 4))]
+        # Patches: x, z, half width and length, tone. Manholes: x, z.
+        self.patches = [rng.uniform(low, high).tolist() for _ in range(rng.integers(0, 6))]
+        inner, outer = (left.kerb + 1, 5), (right.kerb - 1, 40)
+        self.covers = [rng.uniform(inner, outer).tolist() for _ in range(rng.integers(0, 4))]
         self.seed = int(rng.integers(1 << 16))
         self.own_lane = rng.pick([lane for lane in self.lanes if lane[1] > 0])
 

@@ -78,12 +78,14 @@ CAR_PANELS: Panels = (
     ([6], [0.33, 0.67, 0.55, 0.98], NUMBER_PLATE),
 )
 # On the rear (0), right, front and left walls of a car's cabin: panes, whose upper parts mirror more, and headrests.
-CABIN_PANELS: Panels = (
+SCREEN_PANELS: Panels = (
     ([0], [0.07, 0.93, 0.16, 0.9], paint(GLASS, sky=0.16)),
     ([0], [0.07, 0.93, 0.53, 0.9], paint(GLASS, sky=0.272)),
     ([2], [0.05, 0.95, 0.08, 0.94], paint(GLASS, sky=0.24)),
     ([2], [0.05, 0.95, 0.51, 0.94], paint(GLASS, sky=0.408)),
     ([0], [(0.22, 0.34, 0.08, 0.46), (0.66, 0.78, 0.08, 0.46)], paint((20, 23, 27), sky=0.08)),
+)
+SIDE_PANELS: Panels = (
     ([3, 1], [0.07, 0.48, 0.12, 0.9], paint(GLASS, sky=0.14)),
     ([3, 1], [0.07, 0.48, 0.51, 0.9], paint(GLASS, sky=0.238)),
     ([3, 1], [0.53, 0.92, 0.12, 0.9], paint(GLASS, sky=0.18)),
@@ -117,7 +119,7 @@ COACH_END_PANELS: Panels = (
     ([1], [(0.04, 0.2, 0.1, 0.2), (0.8, 0.96, 0.1, 0.2)], "head"),
     ([1], [0.41, 0.59, 0.04, 0.1], NUMBER_PLATE),
 )
-BUS_END_PANELS = (([0], [0.25, 0.75, 0.2, 0.36], paint(first=0.7)), *COACH_END_PANELS)
+BUS_END_PANELS = (COACH_END_PANELS[0], ([0], [0.25, 0.75, 0.2, 0.36], paint(first=0.7)), *COACH_END_PANELS[1:])
 # Wheels: how far out, radius as a share of the wheel's, metres added to radius and height, corners, colour.
 CAR_WHEEL = (
     (0.0, 1.0, 0.06, 0.03, 14, (14, 14, 16)),
@@ -212,8 +214,9 @@ def _cabin(shape: Shape, foot: np.ndarray, rim: np.ndarray, looks: Looks, occupa
     shape.face(walls, paint(first=0.9, sky=0.04))
     shape.face(slopes, paint(first=0.86, sky=0.12))
     shape.face(crown, paint(first=0.8, sky=0.2))
-    _lay(shape, walls, CABIN_PANELS, looks)
+    _lay(shape, walls, SCREEN_PANELS, looks)
     shape.panel(walls[2], [(0.22, 0.34, 0.08, 0.46), (0.66, 0.78, 0.08, 0.46)][:occupants], (58, 50, 47))
+    _lay(shape, walls, SIDE_PANELS, looks)
 
 
 def _lorry(
