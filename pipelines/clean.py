@@ -22,10 +22,10 @@ from pipelines.results_folder import earlier_results
 from setr.config import Config
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME, read_manifest
-from setr.data.scenes import SETTINGS_FILE
 from setr.errors import InputError, SetrError
 from setr.reporting.figure_store import kept_files
 from setr.reporting.site_folder import STATE, files_of
+from setr.scenes.scenes import SETTINGS_FILE
 from setr.training.lease import NAME as LEASE
 from setr.training.lease import exclusive
 from setr.training.proxies import PROXIES

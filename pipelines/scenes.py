@@ -10,7 +10,7 @@ if __name__ == "__main__":
 
 from pipelines.command import resolve, run_command
 from setr.config import Config
-from setr.data.scenes import write_scenes
+from setr.scenes.scenes import write_scenes
 
 
 def work(config: Config, arguments: argparse.Namespace) -> None:

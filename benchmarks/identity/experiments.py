@@ -49,8 +49,8 @@ def make_inputs(home: str) -> dict[str, Any]:
     from safetensors.torch import save_file
 
     from setr.data.datasets import DATASETS
-    from setr.data.scenes import write_scenes
     from setr.data.shards import write_shards
+    from setr.scenes.scenes import write_scenes
     from setr.training.pretraining import pretrain
     from setr.training.proxies import PROXIES as ALL
 

@@ -26,7 +26,7 @@ def test_a_seed_draws_the_same_changes_and_each_is_another_program() -> None:
 
 def test_a_room_is_judged_by_its_own_tests() -> None:
     assert mutants.tests_of("setr/models/weights.py") == "tests/models"
-    assert mutants.tests_of("setr/data/scene_drawing/sky.py") == "tests/data"
+    assert mutants.tests_of("setr/models/deeper/module.py") == "tests/models"
     assert mutants.tests_of("setr/errors.py") == "tests/test_errors.py"
     assert mutants.tests_of("setr/nothing.py") == ""
 

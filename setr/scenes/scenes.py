@@ -1,14 +1,14 @@
 """The built-in data set `scenes`: synthetic street scenes with exact labels, written in Cityscapes' own layout.
 
 Every scene is a function of (seed, split, index) alone: a city, its weather, a street and what stands in it, seen
-through a camera. The drawing is in setr/data/scene_drawing; its lengths are metres, so one scene can be rendered at
-any size. The cities of `val` are not those of `train`.
+through a camera. Its lengths are metres, so one scene can be rendered at any size. The cities of `val` are not those of
+`train`.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from functools import partial
@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 
 from setr.data.atomic import make_folder, storage_failure
-from setr.data.scene_drawing.cities import TRAIN_CITIES, VAL_CITIES, City
-from setr.data.scene_drawing.render import compose, render
 from setr.errors import EnvironmentFailure, InputError
+from setr.scenes.cities import TRAIN_CITIES, VAL_CITIES, City
+from setr.scenes.render import draw
+from setr.scenes.shapes import Dice
 
 CITIES: dict[str, tuple[City, ...]] = {"train": TRAIN_CITIES, "val": VAL_CITIES}
 SETTINGS_FILE = "scenes.json"  # says what was written; a folder without it is never replaced
@@ -42,9 +43,8 @@ def render_scene(*, seed: int, split: str, index: int, height: int, width: int) 
             "E_SCENES", "cannot draw this scene", found=found, expected="seed and index from 0, 16x16 pixels"
         )
     keys = np.random.SeedSequence([seed, list(CITIES).index(split), index]).spawn(2)
-    composition, grain = (np.random.Generator(np.random.PCG64(key)) for key in keys)
     city = CITIES[split][index % len(CITIES[split])]
-    return render(compose(city, composition), grain, height=height, width=width)
+    return draw(city, Dice(keys[0]), Dice(keys[1]), height=height, width=width)
 
 
 def write_scenes(
@@ -73,15 +73,14 @@ def write_scenes(
         )
     partial_root = root.with_name(f".{root.name}.partial")
     settings = {"seed": seed, "train_images": train_images, "val_images": val_images, "height": height, "width": width}
-    draw = partial(_write_batch, partial_root, seed=seed, height=height, width=width)
-    jobs = [("train", index) for index in range(train_images)] + [("val", index) for index in range(val_images)]
-    batches = [jobs[start : start + BATCH] for start in range(0, len(jobs), BATCH)]
+    draw = partial(_write_scene, partial_root, seed=seed, height=height, width=width)
+    jobs = [
+        (split, index) for split, number in (("train", train_images), ("val", val_images)) for index in range(number)
+    ]
     try:
         shutil.rmtree(partial_root, ignore_errors=True)  # what a killed run left
         make_folder(partial_root)
-        done = 0
-        for written in _run(draw, batches, workers):
-            done += written
+        for done, _ in enumerate(_run(draw, jobs, workers), start=1):
             if progress is not None:
                 progress(done, len(jobs))
         (partial_root / SETTINGS_FILE).write_text(json.dumps(settings, indent=2) + "\n")
@@ -99,12 +98,6 @@ def write_scenes(
             shutil.rmtree(partial_root)
 
 
-def scene_key(split: str, index: int) -> str:
-    """Returns a scene's name in Cityscapes' manner: city, sequence, frame."""
-    cities = CITIES[split]
-    return f"{cities[index % len(cities)].name}_{index // len(cities):06d}_000019"
-
-
 def _replaceable(root: Path) -> bool:
     try:
         return not root.exists() or (root / SETTINGS_FILE).is_file() or not any(root.iterdir())
@@ -112,33 +105,25 @@ def _replaceable(root: Path) -> bool:
         raise storage_failure(root, error) from error
 
 
-def _run(
-    draw: Callable[[list[tuple[str, int]]], int], batches: list[list[tuple[str, int]]], workers: int
-) -> Iterator[int]:
-    """Yields the number of scenes of each batch when it is written, in any order."""
+def _run(draw: Callable[[tuple[str, int]], None], jobs: list[tuple[str, int]], workers: int) -> Iterator[None]:
+    """Yields once for each scene that is written, in order."""
     if workers == 0:
-        yield from map(draw, batches)
+        yield from map(draw, jobs)
         return
     # Fresh processes: a fork of a parent that runs threads (torch, a progress display) can hang.
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        futures: list[Future[int]] = [pool.submit(draw, batch) for batch in batches]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=cv2.setNumThreads, initargs=(1,)) as pool:
+        yield from pool.map(draw, jobs, chunksize=BATCH)
 
 
-def _write_batch(root: Path, jobs: list[tuple[str, int]], *, seed: int, height: int, width: int) -> int:
-    for split, index in jobs:
-        image, label = render_scene(seed=seed, split=split, index=index, height=height, width=width)
-        key = scene_key(split, index)
-        city = key.split("_")[0]
-        _write_png(root / "leftImg8bit" / split / city / f"{key}_leftImg8bit.png", image[..., ::-1])
-        _write_png(root / "gtFine" / split / city / f"{key}_gtFine_labelIds.png", label)
-    return len(jobs)
+def _write_scene(root: Path, job: tuple[str, int], *, seed: int, height: int, width: int) -> None:
+    split, index = job
+    image, label = render_scene(seed=seed, split=split, index=index, height=height, width=width)
+    cities = CITIES[split]
+    city = cities[index % len(cities)].name
+    key = f"{city}_{index // len(cities):06d}_000019"  # in Cityscapes' manner: city, sequence, frame
+    _write_png(root / "leftImg8bit" / split / city / f"{key}_leftImg8bit.png", image[..., ::-1])
+    _write_png(root / "gtFine" / split / city / f"{key}_gtFine_labelIds.png", label)
 
 
 def _write_png(path: Path, pixels: np.ndarray) -> None:
