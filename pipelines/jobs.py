@@ -21,12 +21,13 @@ from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError
 from setr.models.variants import VARIANTS, structure_parts, structure_record, variant_spec
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
-from setr.paper.choices import DATASETS, require_choice
+from setr.paper.choices import DATASETS
 from setr.paper.code import differing_modules, training_code
 from setr.paper.experiment import Experiment
 from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
+from setr.settings.choices import require_choice
 from setr.training.lease import Lease
 
 

@@ -13,10 +13,11 @@ from rich.table import Table
 
 from pipelines.command import run_command
 from setr.config import Config
+from setr.data.ade20k import ADE20K
 from setr.models.counting import count_model, hybrid_readings
-from setr.models.layout import ADE20K_CLASSES
-from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
-from setr.paper.choices import DATASETS, DECODERS, FLAVOURS
+from setr.models.flavours import FLAVOURS
+from setr.models.variants import SCALES, VARIANTS, Variant, decoder_of_variant, variant_spec
+from setr.paper.choices import DATASETS
 from setr.paper.protocols import NUM_CLASSES
 from setr.paper.recipes import recipe
 from setr.paper.tables import load_tables
@@ -64,7 +65,7 @@ def row(variant: Variant, choice: Choice) -> tuple[str, ...]:
     count = count_model(variant.name, num_classes=classes, crop_size=crop, scale=scale, flavour=flavour)
     ours, printed = "", ""
     if scale == "paper":
-        ade20k = count_model(variant.name, num_classes=ADE20K_CLASSES, crop_size=ADE20K_CROP, flavour=flavour)
+        ade20k = count_model(variant.name, num_classes=ADE20K.num_classes, crop_size=ADE20K_CROP, flavour=flavour)
         ours = f"{ade20k.paper_parameters / 1e6:.2f}"
         printed = next(
             (f"{entry.paper:.2f}" for entry in load_tables().parameter_counts if variant.name in entry.variants), ""
@@ -89,8 +90,7 @@ def crop_size(variant: Variant, choice: Choice) -> tuple[int, int]:
     """Returns the crop the variant trains on: its recipe's, or the miniature's; the SETR models' without a recipe."""
     if choice.scale == "miniature":
         return choice.miniature_crop
-    decoder = variant.decoder if variant.decoder in DECODERS else "naive"
-    return recipe(choice.dataset, decoder, "80k").crop_size
+    return recipe(choice.dataset, decoder_of_variant(variant.name), "80k").crop_size
 
 
 def weights(variant: Variant, scale: str) -> str:

@@ -22,7 +22,8 @@ from setr.data.atomic import give_rights, make_folder, storage_failure
 from setr.data.transforms import MEAN, STD
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.models.segmenter import Segmenter
-from setr.models.specification import SegmenterSpec, spec_to_json
+from setr.models.spec_json import spec_to_json
+from setr.models.specification import SegmenterSpec
 from setr.models.weight_files import file_sha256
 from setr.models.weights import SPEC_KEY, import_checkpoint
 

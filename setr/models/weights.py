@@ -24,7 +24,8 @@ from setr.models.placement import INTERPOLATIONS, Placement, place, require_enco
 from setr.models.pretrained_files import fetch_pretrained
 from setr.models.receipt import Receipt, TensorEntry, joined
 from setr.models.segmenter import Segmenter, build_segmenter
-from setr.models.specification import EncoderSize, SegmenterSpec, spec_from_json, spec_to_json
+from setr.models.spec_json import spec_from_json, spec_to_json
+from setr.models.specification import EncoderSize, SegmenterSpec
 from setr.models.stored_settings import settings_in
 from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import variant_spec

@@ -3,8 +3,9 @@
 import hashlib
 from dataclasses import asdict, dataclass, field
 
-from setr.paper.choices import DATASETS, DECODERS, PROTOCOL_KINDS, require_choice
+from setr.paper.choices import DATASETS, DECODERS, PROTOCOL_KINDS
 from setr.paper.experiment import canonical_json
+from setr.settings.choices import require_choice
 
 ANY_LONG_SIDE = 1 << 20  # pixels; as the long side of `resize`: only the short side counts
 

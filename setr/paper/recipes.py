@@ -9,7 +9,9 @@ import re
 from dataclasses import dataclass, fields
 
 from setr.errors import InputError
-from setr.paper.choices import DATASETS, DECODERS, FLAVOURS, require_choice
+from setr.models.flavours import FLAVOURS
+from setr.paper.choices import DATASETS, DECODERS
+from setr.settings.choices import require_choice
 
 
 @dataclass(frozen=True)
@@ -102,26 +104,6 @@ def iterations(schedule: str) -> int:
     if match is None:
         raise InputError("E_SCHEDULE", "schedule is not a number of steps", found=schedule, expected="40k, 80k or 160k")
     return int(match[1]) * (1000 if match[2] else 1)
-
-
-def decoder_of(variant: str) -> str:
-    """Returns the decoder word (naive, pup, mla, fcn, semantic-fpn) that a variant's name stands for."""
-    for prefix, decoder in (
-        ("setr-naive", "naive"),
-        ("setr-pup", "pup"),
-        ("setr-mla", "mla"),
-        ("hybrid", "naive"),  # the paper's Hybrid is ResNet-50 + SETR-Naive-Base
-        ("semantic-fpn", "semantic-fpn"),
-        ("fcn", "fcn"),
-    ):
-        if variant == prefix or variant.startswith(prefix + "-"):
-            return decoder
-    raise InputError(
-        "E_CHOICE",
-        "variant of no known decoder",
-        found=variant,
-        expected="a name that starts with setr-naive, setr-pup, setr-mla, hybrid, fcn or semantic-fpn",
-    )
 
 
 def recipe(dataset: str, decoder: str, schedule: str, *, flavour: str = "authors") -> Recipe:

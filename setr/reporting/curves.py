@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from setr.paper.recipes import decoder_of
+from setr.models.variants import decoder_of_variant
 from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, Figure, svg
 from setr.reporting.results import Result
 
@@ -109,6 +109,6 @@ def _bucket_means(line: np.ndarray, edges: np.ndarray) -> np.ndarray:
 
 def _decoder(result: Result) -> str:
     try:
-        return decoder_of(str(result.of("variant")))
+        return decoder_of_variant(str(result.of("variant")))
     except ValueError:  # a variant of the reader's own
         return ""

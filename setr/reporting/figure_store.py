@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from setr.data.atomic import write_json
+from setr.models.variants import decoder_of_variant
 from setr.paper.experiment import canonical_json
-from setr.paper.recipes import decoder_of
 from setr.reporting.drawing import Figure
 from setr.reporting.results import Note, Result, usable
 
@@ -154,6 +154,6 @@ def _best(results: Sequence[Result]) -> Result | None:
 
 def _decoder(result: Result) -> str:
     try:
-        return decoder_of(str(result.of("variant")))
+        return decoder_of_variant(str(result.of("variant")))
     except ValueError:  # a variant of the reader's own
         return ""

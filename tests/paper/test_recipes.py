@@ -3,8 +3,10 @@ import dataclasses
 import pytest
 
 from setr.errors import InputError
-from setr.paper.choices import DATASETS, DECODERS, FLAVOURS
-from setr.paper.recipes import Recipe, decoder_of, iterations, recipe
+from setr.models.flavours import FLAVOURS
+from setr.models.variants import decoder_of_variant
+from setr.paper.choices import DATASETS, DECODERS
+from setr.paper.recipes import Recipe, iterations, recipe
 
 
 @pytest.mark.parametrize(
@@ -96,12 +98,12 @@ def test_equal_values_have_one_form() -> None:
     [("setr-pup-random", "pup"), ("hybrid-deit", "naive"), ("fcn-21k", "fcn"), ("semantic-fpn", "semantic-fpn")],
 )
 def test_a_variants_name_gives_its_decoder(variant: str, decoder: str) -> None:
-    assert decoder_of(variant) == decoder
+    assert decoder_of_variant(variant) == decoder
 
 
 def test_unknown_variant_is_refused() -> None:
     with pytest.raises(InputError, match="setr-pupp"):
-        decoder_of("setr-pupp")
+        decoder_of_variant("setr-pupp")
 
 
 # The released configurations (github.com/fudan-zvg/SETR, configs/SETR and configs/_base_/schedules): base rate by data
