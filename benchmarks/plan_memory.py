@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from setr.data.datasets import DATASETS
 from setr.data.loader import Batch
 from setr.models.segmenter import build_model
 from setr.models.variants import decoder_of_variant
 from setr.paper.experiment import Experiment
-from setr.paper.protocols import NUM_CLASSES, protocol
+from setr.paper.protocols import protocol
 from setr.paper.recipes import recipe
 from setr.planning.memory import CONTEXT
 from setr.planning.plan import Ways, estimate
@@ -53,7 +54,7 @@ def measure(dataset: str, variant: str, precision: str, images: int, checkpointi
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    classes = NUM_CLASSES[dataset]
+    classes = DATASETS[dataset].num_classes
     model = build_model(variant, num_classes=classes, crop_size=made.crop_size).cuda().train()
     if checkpointing:
         model.encoder.grad_checkpointing = True

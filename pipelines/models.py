@@ -14,11 +14,10 @@ from rich.table import Table
 from pipelines.command import run_command
 from setr.config import Config
 from setr.data.ade20k import ADE20K
+from setr.data.datasets import DATASETS, PUBLISHED
 from setr.models.counting import count_model, hybrid_readings
 from setr.models.flavours import FLAVOURS
 from setr.models.variants import SCALES, VARIANTS, Variant, decoder_of_variant, variant_spec
-from setr.paper.choices import DATASETS
-from setr.paper.protocols import NUM_CLASSES
 from setr.paper.recipes import recipe
 from setr.paper.tables import load_tables
 
@@ -48,7 +47,9 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
     console = Console()
     # A table wider than the window breaks its own columns; a pipe has no width at all.
     console = console if console.is_terminal else Console(width=200)
-    table = Table(title=f"{choice.dataset}, {NUM_CLASSES[choice.dataset]} classes, {choice.flavour}, {choice.scale}")
+    table = Table(
+        title=f"{choice.dataset}, {DATASETS[choice.dataset].num_classes} classes, {choice.flavour}, {choice.scale}"
+    )
     for index, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if 1 <= index <= 5 else "left", overflow="fold")
     for cells in rows:
@@ -61,7 +62,7 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
 def row(variant: Variant, choice: Choice) -> tuple[str, ...]:
     """Returns one line of the table; the paper's columns are empty in miniature."""
     crop = crop_size(variant, choice)
-    scale, flavour, classes = choice.scale, choice.flavour, NUM_CLASSES[choice.dataset]
+    scale, flavour, classes = choice.scale, choice.flavour, DATASETS[choice.dataset].num_classes
     count = count_model(variant.name, num_classes=classes, crop_size=crop, scale=scale, flavour=flavour)
     ours, printed = "", ""
     if scale == "paper":
@@ -134,7 +135,7 @@ def markdown(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=DATASETS, default="cityscapes", help="decides crop and classes")
+    parser.add_argument("--dataset", choices=tuple(PUBLISHED), default="cityscapes", help="decides crop and classes")
     parser.add_argument("--scale", choices=SCALES, default="paper")
     parser.add_argument("--flavour", choices=FLAVOURS, default="authors", help="where the sources differ")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, for the documentation")

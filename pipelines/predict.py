@@ -24,7 +24,7 @@ from rich.progress import track
 
 from pipelines.command import check_writable, exit_status, home
 from setr.data.atomic import make_folder, write_json
-from setr.data.datasets import DATASETS, find_dataset
+from setr.data.datasets import DATASETS, PUBLISHED, find_dataset
 from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.data.preview import colorize
@@ -36,9 +36,8 @@ from setr.evaluation.qualitative import legend, overlay
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.variants import structure_of
 from setr.models.weights import import_checkpoint
-from setr.paper.choices import DATASETS as PAPER_DATASETS
 from setr.paper.experiment import Experiment
-from setr.paper.protocols import NUM_CLASSES, Protocol, protocol
+from setr.paper.protocols import RATIOS, Protocol, protocol
 from setr.reporting.record_files import read_experiment_file
 from setr.training.checkpoint import weights_to_score
 from setr.training.checkpoint_names import steps
@@ -50,7 +49,6 @@ OTHER_PICTURES = (  # passed over in a folder, but never in silence
     *(".apng", ".dcm", ".npy"),
 )
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 EXPERIMENT = "experiment.json"
 
 
@@ -146,7 +144,7 @@ def _shards_now(written: Path, split: str) -> Path | None:
 
 def _data_set_with(num_classes: int) -> str:
     """Returns the data set that has this number of classes, "" if none has."""
-    return next((name for name, count in NUM_CLASSES.items() if count == num_classes), "")
+    return next((name for name in PUBLISHED if DATASETS[name].num_classes == num_classes), "")
 
 
 def _classes(data: str, num_classes: int) -> tuple[tuple[str, ...], tuple[Color, ...]]:
@@ -169,7 +167,7 @@ def _classes(data: str, num_classes: int) -> tuple[tuple[str, ...], tuple[Color,
 def _protocol(model: Segmenter, data: str) -> Protocol:
     """Returns single scale with the model's crop as the window; the resize is the data set's, or none."""
     height, width = model.spec.image_size
-    resize = protocol(data, "naive", "ss").resize if data in PAPER_DATASETS else None
+    resize = protocol(data, "naive", "ss").resize if data in PUBLISHED else None
     stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
     return Protocol("predict", resize, "slide", (height, width), stride, num_classes=model.num_classes)
 

@@ -7,23 +7,15 @@ multi-scale protocol under that reading (setr.paper.protocols).
 from dataclasses import replace
 
 from setr.config import MiniatureConfig
+from setr.data.datasets import published_of
 from setr.models.decoders.table import decoder_with
 from setr.models.specification import SegmenterSpec
-from setr.paper.choices import DATASETS
 from setr.paper.miniature import DATASET, miniature_protocol
-from setr.paper.protocols import SHORT_SIDE_RULES, Protocol, protocol
+from setr.paper.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, protocol
 from setr.settings.choices import require_choice
 
 PRINTED_RULE = "authors-2021-03"  # the reading that the tables' multi-scale numbers are scored by
 NAMES = ("ss", "ms", *SHORT_SIDE_RULES, *(f"ms-{rule}" for rule in SHORT_SIDE_RULES))
-RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-# Data sets whose images are those of a data set of the paper; only their labels are stored or counted differently.
-PAPER_NAMES = {
-    "cityscapes_trainids": "cityscapes",
-    "ade20k_reduced": "ade20k",
-    "pascal_context_59": "pascal_context",
-    "pascal_context_59_reduced": "pascal_context",
-}
 
 
 def named_protocol(
@@ -46,11 +38,11 @@ def named_protocol(
     kind = "ss" if name == "ss" else "ms"
     rule = rule if rule in SHORT_SIDE_RULES else PRINTED_RULE
     decoder = decoder_with(spec.decoder).published_as
-    paper_name = PAPER_NAMES.get(dataset, dataset)
+    published = published_of(dataset)
     if miniature is not None:
         found = miniature_protocol(protocol(DATASET, decoder, kind, short_side=rule), miniature)
-    elif paper_name in DATASETS:
-        found = protocol(paper_name, decoder, kind, short_side=rule)
+    elif published is not None:
+        found = protocol(published.dataset, decoder, kind, short_side=rule)
     else:
         height, width = spec.image_size
         stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))

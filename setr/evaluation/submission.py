@@ -18,53 +18,16 @@ import cv2
 import numpy as np
 from torch import nn
 
-from setr.data.ade20k import ADE20K
 from setr.data.archives import ArchiveMember, list_members, read_member
 from setr.data.atomic import give_rights, make_folder, storage_failure, sync_folder
-from setr.data.cityscapes import CITYSCAPES, TRAIN_ID_TO_ID
+from setr.data.datasets import DATASETS
 from setr.data.images import decode_raw_label
+from setr.data.published import Server
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.evaluation.evaluate import check_fit, predictions
 from setr.evaluation.views import Size
 from setr.paper.protocols import Protocol
-
-
-@dataclass(frozen=True)
-class Server:
-    """What a test server expects."""
-
-    name: str
-    ids: tuple[int, ...]  # class -> value in the files
-    name_pattern: str  # of a file, without folders
-    name_suffix: str  # after the key's last part
-    images: int  # in the test split
-    image_size: Size | None  # height, width; None: each image has its own
-    remedy: str  # for wrong values
-
-
-SERVERS: dict[str, Server] = {
-    "cityscapes": Server(
-        name="cityscapes",
-        ids=TRAIN_ID_TO_ID,
-        name_pattern=r"[a-zA-Z-]+_\d{6}_\d{6}[^/]*\.png",
-        name_suffix="_gtFine_labelIds.png",
-        images=CITYSCAPES.splits["test"] or 0,
-        image_size=(1024, 2048),
-        remedy="the server wants label ids (7, 8, 11, ...), not train ids",
-    ),
-    "ade20k": Server(
-        name="ade20k",
-        ids=tuple(range(1, 151)),
-        name_pattern=r"ADE_(test|val)_\d{8}\.png",
-        name_suffix=".png",
-        images=ADE20K.splits["test"] or 0,
-        image_size=None,
-        remedy="the server wants classes from 1, where training counts from 0",
-    ),
-}
-# Data sets that have a server's classes under another name.
-_SERVER_OF = {"cityscapes_trainids": "cityscapes", "scenes": "cityscapes", "ade20k_reduced": "ade20k"}
 
 
 @dataclass(frozen=True)
@@ -80,15 +43,12 @@ class Submission:
 
 def server_for(dataset: str) -> Server:
     """Returns the server that scores a data set; raises InputError where there is none."""
-    name = _SERVER_OF.get(dataset, dataset)
-    if name not in SERVERS:
-        raise InputError(
-            "E_NO_SERVER",
-            "this data set has no test server",
-            found=dataset,
-            expected=", ".join((*SERVERS, *_SERVER_OF)),
-        )
-    return SERVERS[name]
+    served = {name: known.server for name, known in DATASETS.items() if known.server is not None}
+    if dataset not in served:
+        # A server's own data set before those that have its classes under another name.
+        names = sorted(served, key=lambda name: served[name].name != name)
+        raise InputError("E_NO_SERVER", "this data set has no test server", found=dataset, expected=", ".join(names))
+    return served[dataset]
 
 
 def file_name(key: str, server: Server) -> str:

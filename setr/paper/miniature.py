@@ -8,8 +8,9 @@ import math
 from dataclasses import replace
 
 from setr.config import MiniatureConfig
+from setr.data.datasets import DATASETS
 from setr.errors import InputError
-from setr.paper.protocols import NUM_CLASSES, Protocol
+from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
 
 DATASET = "scenes"  # stands for every data set of the tables
@@ -51,5 +52,5 @@ def miniature_protocol(protocol: Protocol, config: MiniatureConfig) -> Protocol:
         resize=None,
         window=(height, width),
         stride=(max(1, height * 2 // 3), max(1, width * 2 // 3)),
-        num_classes=NUM_CLASSES[DATASET],
+        num_classes=DATASETS[DATASET].num_classes,
     )

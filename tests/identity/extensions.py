@@ -87,6 +87,5 @@ def reader(sources: Sources, rng: random.Random) -> Edit:
     entry = f"DATASETS.update({{{name!r}: {name.upper()}}})"
     datasets = with_statement(datasets, table, ast.unparse(table) + "\n" + entry)
     datasets = with_import(datasets, f"from setr.data.{name} import {constant} as {name.upper()}")
-    choices = sources.text("setr/paper/choices.py").replace('"camvid", ', f'"camvid", "{name}", ', 1)
-    files = {f"setr/data/{name}.py": text, "setr/data/datasets.py": datasets, "setr/paper/choices.py": choices}
+    files = {f"setr/data/{name}.py": text, "setr/data/datasets.py": datasets}
     return Edit("", f"reader {name}", files)
