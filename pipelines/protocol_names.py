@@ -11,7 +11,7 @@ from setr.data.datasets import published_of
 from setr.models.decoders.table import decoder_with
 from setr.models.specification import SegmenterSpec
 from setr.paper.miniature import DATASET, miniature_protocol
-from setr.paper.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, protocol
+from setr.paper.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, overlapping, protocol
 from setr.settings.choices import require_choice
 
 PRINTED_RULE = "authors-2021-03"  # the reading that the tables' multi-scale numbers are scored by
@@ -44,9 +44,8 @@ def named_protocol(
     elif published is not None:
         found = protocol(published.dataset, decoder, kind, short_side=rule)
     else:
-        height, width = spec.image_size
-        stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
-        found = known or Protocol("ss", None, "slide", (height, width), stride, num_classes=num_classes)
+        window = spec.image_size
+        found = known or Protocol("ss", None, "slide", window, overlapping(window), num_classes=num_classes)
         if kind == "ms":
             called = kind if rule == PRINTED_RULE else f"ms-{rule}"
             found = replace(found, name=called, ratios=RATIOS, flip=True, short_side=rule)

@@ -5,10 +5,7 @@ wants label ids (7, 8, 11, ...), not train ids, in files that start with `<city>
 parsing wants 1 to 150, in files named as the images.
 """
 
-import hashlib
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +16,9 @@ import numpy as np
 from torch import nn
 
 from setr.data.archives import ArchiveMember, list_members, read_member
-from setr.data.atomic import give_rights, make_folder, storage_failure, sync_folder
+from setr.data.atomic import written_aside
 from setr.data.datasets import DATASETS
+from setr.data.file_hash import file_sha256
 from setr.data.images import decode_raw_label
 from setr.data.published import Server
 from setr.data.shards import Shards
@@ -97,31 +95,21 @@ def write_submission(
     """
     ids = np.zeros(256, np.uint8)
     ids[: len(server.ids)] = server.ids
-    make_folder(path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / "submission.zip"
-        try:
-            with zipfile.ZipFile(draft, "w") as archive:
-                for key, classes in predictions:
-                    if classes.size and int(classes.max()) >= len(server.ids):
-                        raise InputError(
-                            "E_PREDICTION_RANGE",
-                            "prediction outside the classes",
-                            where=key,
-                            found=int(classes.max()),
-                            expected=f"0 to {len(server.ids) - 1}",
-                        )
-                    png = cv2.imencode(".png", ids[classes])[1].tobytes()
-                    # A fixed date: the archive is the same whenever it is made.
-                    archive.writestr(zipfile.ZipInfo(file_name(key, server), date_time=(1980, 1, 1, 0, 0, 0)), png)
-            checked = check_submission(draft, server, sizes=sizes)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            give_rights(draft, folder=path.parent)
-            draft.replace(path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise storage_failure(path, error) from error
+    with written_aside(path) as draft:
+        with zipfile.ZipFile(draft, "w") as archive:
+            for key, classes in predictions:
+                if classes.size and int(classes.max()) >= len(server.ids):
+                    raise InputError(
+                        "E_PREDICTION_RANGE",
+                        "prediction outside the classes",
+                        where=key,
+                        found=int(classes.max()),
+                        expected=f"0 to {len(server.ids) - 1}",
+                    )
+                png = cv2.imencode(".png", ids[classes])[1].tobytes()
+                # A fixed date: the archive is the same whenever it is made.
+                archive.writestr(zipfile.ZipInfo(file_name(key, server), date_time=(1980, 1, 1, 0, 0, 0)), png)
+        checked = check_submission(draft, server, sizes=sizes)
     return Submission(path, checked.server, checked.files, checked.bytes, checked.sha256)
 
 
@@ -158,9 +146,7 @@ def check_submission(path: Path, server: Server, *, sizes: Mapping[str, Size] | 
                 expected=f"{len(server.ids)} ids from {min(server.ids)} to {max(server.ids)}",
                 remedy=server.remedy,
             )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Submission(path, server.name, len(members), path.stat().st_size, digest)
+    return Submission(path, server.name, len(members), path.stat().st_size, file_sha256(path))
 
 
 def _check_names(path: Path, names: list[str], server: Server, expected: Mapping[str, Size] | None) -> None:

@@ -56,6 +56,11 @@ class Protocol:
 RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
+def overlapping(window: tuple[int, int]) -> tuple[int, int]:
+    """Returns the stride of windows (height, width) that nobody published one for: two thirds of a window."""
+    return max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3)
+
+
 def protocol(dataset: str, decoder: str, kind: str, *, short_side: str = "authors-2021-03") -> Protocol:
     """Returns the protocol by which the paper's number of this kind (ss | ms) was, as far as is known, scored.
 

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from setr.errors import InputError
+from setr.evaluation.areas import read_arrays
 from setr.evaluation.calibration import BINS, PLACES, UNIT, expected_calibration_error, reliability
 from setr.models.variants import decoder_of_variant
 from setr.reporting.chosen_cells import class_name, fullest, mean_of, results_of, row_name, two_digits, unique_cells
 from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, PAPER, Figure, heat_map, print_values, svg
 from setr.reporting.results import Result
-from setr.reporting.statistics import read_arrays
 from setr.reporting.tables import CellReport, TableReport
 
 _CLASSES = 40  # of a confusion matrix: those with the most pixels
