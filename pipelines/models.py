@@ -16,8 +16,9 @@ from setr.config import Config
 from setr.data.ade20k import ADE20K
 from setr.data.datasets import DATASETS, PUBLISHED
 from setr.models.counting import count_model, hybrid_readings
+from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS
-from setr.models.variants import SCALES, VARIANTS, Variant, decoder_of_variant, variant_spec
+from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
 from setr.paper.recipes import recipe
 from setr.paper.tables import load_tables
 
@@ -91,7 +92,7 @@ def crop_size(variant: Variant, choice: Choice) -> tuple[int, int]:
     """Returns the crop the variant trains on: its recipe's, or the miniature's; the SETR models' without a recipe."""
     if choice.scale == "miniature":
         return choice.miniature_crop
-    return recipe(choice.dataset, decoder_of_variant(variant.name), "80k").crop_size
+    return recipe(choice.dataset, DECODERS[variant.decoder].published_as, "80k").crop_size
 
 
 def weights(variant: Variant, scale: str) -> str:

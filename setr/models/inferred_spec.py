@@ -11,9 +11,8 @@ from typing import Any
 
 from setr.errors import InputError
 from setr.models.aligned_corners import aligned_corners
-from setr.models.decoders.decoder import Decoder, Tensors
+from setr.models.decoders.decoder import Decoder, Tensors, taps_of
 from setr.models.decoders.table import DECODERS
-from setr.models.layout import taps_of
 from setr.models.placement import square_grid
 from setr.models.shapes import Shapes, count, dims, on_resnet
 from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec

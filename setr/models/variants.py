@@ -8,9 +8,8 @@ from setr.errors import InputError
 from setr.models.decoders.decoder import Asked
 from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS, flavour_rules
-from setr.models.layout import R50, baseline_body, resnet
 from setr.models.spec_json import spec_from_json, spec_to_json
-from setr.models.specification import EncoderSize, SegmenterSpec
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
 from setr.settings.choices import require_choice
 
 SCALES = ("paper", "miniature")
@@ -26,6 +25,9 @@ MINIATURES: dict[str, EncoderSize] = {
     "t-base": EncoderSize("t-base-miniature", 64, depth=4, num_heads=2, patch_size=8, decoder_channels=32),
     "t-large": EncoderSize("t-large-miniature", 96, depth=6, num_heads=3, patch_size=8, decoder_channels=32),
 }
+
+R50 = ResNetSpec("r-50", (3, 4, 6, 3))
+R101 = ResNetSpec("r-101", (3, 4, 23, 3))
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,9 @@ def variant_spec(
     decoder = DECODERS[require_choice("decoder", row.decoder, DECODERS)]
     if decoder.output_stride:
         # The baselines are mmsegmentation's own in every flavour.
-        body = baseline_body(row.encoder, decoder.output_stride, miniature=miniature)
+        body = replace(resnet(R101, miniature=miniature), output_stride=decoder.output_stride)
+        if row.encoder == "r-101-bit":
+            body = replace(body, name=f"{body.name}-bit", kind="bit")
         heads = decoder.heads(Asked(row.encoder, body, rules, num_classes, crop_size, miniature))
         return SegmenterSpec(
             encoder=body,
@@ -142,9 +146,16 @@ def variant_spec(
     )
 
 
+def resnet(full: ResNetSpec, *, miniature: bool) -> ResNetSpec:
+    """Return the ResNet itself, or its miniature: a quarter of the width, the fewest blocks, stage 3 the deepest."""
+    if not miniature:
+        return full
+    return ResNetSpec(f"{full.name}-miniature", (1, 1, 2 if full is R101 else 1, 1), base_channels=16)
+
+
 def decoder_of_variant(variant: str) -> str:
-    """Returns the decoder whose published recipes and protocols a row of the tables takes: naive, pup, mla, ..."""
-    return DECODERS[VARIANTS[require_choice("variant", variant, VARIANTS)].decoder].published_as
+    """Returns the decoder of a row of the tables: naive, pup, mla, ..."""
+    return VARIANTS[require_choice("variant", variant, VARIANTS)].decoder
 
 
 def structure_record(spec: SegmenterSpec) -> dict[str, Any]:

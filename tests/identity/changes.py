@@ -19,12 +19,12 @@ from editing import Edit, Function, Sources, definitions, with_expression, with_
 TABLES = (
     "setr/data/ade20k.py",
     "setr/data/cityscapes.py",
+    "setr/models/decoders/decoder.py",
     "setr/models/decoders/fcn.py",
     "setr/models/decoders/mla.py",
     "setr/models/decoders/naive.py",
     "setr/models/decoders/pup.py",
     "setr/models/flavours.py",
-    "setr/models/layout.py",
     "setr/models/specification.py",
     "setr/models/variants.py",
     "setr/paper/miniature.py",

@@ -8,13 +8,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from setr.models.flavours import Flavour
-from setr.models.layout import taps_of
 from setr.models.shapes import Shapes
 from setr.models.specification import EncoderSize, HeadSpec, ResNetSpec
 from setr.models.stored_settings import Settings
 from setr.models.tally import Activation, Tally
 
-BASE_DEPTH = 12  # layers of T-Base
+LARGE_DEPTH, BASE_DEPTH = 24, 12  # layers of T-Large, of which the paper counts, and of T-Base
+
+
+def taps_of(layers: Sequence[int], depth: int, *, full_depth: int = LARGE_DEPTH) -> tuple[int, ...]:
+    """Return floor(layer x depth / full_depth) - 1 for each layer (from 1) of a `full_depth` encoder: block indices."""
+    return tuple(max(layer * depth // full_depth, 1) - 1 for layer in layers)
 
 
 @dataclass(frozen=True)
