@@ -42,7 +42,7 @@ def test_a_rows_decoder_is_told_from_its_tensors(variant: str) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     recognised = [name for name, row in DECODERS.items() if row.recognised is not None and row.recognised(shapes)]
     assert recognised == [VARIANTS[variant].decoder]
-    found = infer_spec(shapes, flavour=flavour, settings=Settings(), num_heads=None, taps=None)
+    found = infer_spec(shapes, flavour=flavour, settings=Settings(), num_heads=None, taps=None, align_corners=False)
     assert (found.spec.decoder, found.spec.main_taps) == (model.spec.decoder, model.spec.main_taps)
     assert [type(head) for head in found.spec.auxiliary] == [type(head) for head in model.spec.auxiliary]
     assert found.settings["decoder"] == VARIANTS[variant].decoder
