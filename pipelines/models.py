@@ -21,6 +21,7 @@ from setr.models.flavours import FLAVOURS
 from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
 from setr.paper.recipes import recipe
 from setr.paper.tables import load_tables
+from setr.settings.choices import require_choice
 
 HEADINGS = ("variant", "crop", "parameters (M)", "the paper's way (M)", "printed (M)", "GFLOPs", "weights", "layers")
 ADE20K_CROP = (512, 512)
@@ -92,7 +93,9 @@ def crop_size(variant: Variant, choice: Choice) -> tuple[int, int]:
     """Returns the crop the variant trains on: its recipe's, or the miniature's; the SETR models' without a recipe."""
     if choice.scale == "miniature":
         return choice.miniature_crop
-    return recipe(choice.dataset, DECODERS[variant.decoder].published_as, "80k").crop_size
+    return recipe(
+        choice.dataset, DECODERS[require_choice("decoder", variant.decoder, DECODERS)].published_as, "80k"
+    ).crop_size
 
 
 def weights(variant: Variant, scale: str) -> str:
