@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from setr.models.variants import structure_record, variant_spec
+from setr.models.variants import decoder_of_variant, structure_record, variant_spec
 from setr.paper.cells import Cell, by_training, cells
 from setr.paper.experiment import Experiment
-from setr.paper.recipes import decoder_of, recipe
+from setr.paper.recipes import recipe
 from setr.reporting.results import Result
 
 CLASSES = (
@@ -47,7 +47,7 @@ def make_experiment(
     cell: Cell, *, scale: str = "miniature", seed: int = 0, code: str = "one", **changes: Any
 ) -> Experiment:
     """Returns the experiment of a cell, with the paper's recipe or a small one."""
-    published = recipe(cell.dataset, decoder_of(cell.variant), cell.schedule)
+    published = recipe(cell.dataset, decoder_of_variant(cell.variant), cell.schedule)
     small = {"40k": 120, "80k": 240}.get(cell.schedule, 300)
     if scale == "miniature":
         published = dataclasses.replace(published, iterations=small, crop_size=(128, 128), base_size=None, batch_size=8)

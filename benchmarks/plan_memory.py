@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from setr.data.datasets import DATASETS
 from setr.data.loader import Batch
 from setr.models.segmenter import build_model
+from setr.models.variants import decoder_of_variant
 from setr.paper.experiment import Experiment
-from setr.paper.protocols import NUM_CLASSES, protocol
-from setr.paper.recipes import decoder_of, recipe
+from setr.paper.protocols import protocol
+from setr.paper.recipes import recipe
 from setr.planning.memory import CONTEXT
 from setr.planning.plan import Ways, estimate
 from setr.planning.throughput import Clock, Machine, kind_of
@@ -42,15 +44,17 @@ STEPS = 6
 
 def measure(dataset: str, variant: str, precision: str, images: int, checkpointing: bool) -> dict[str, object]:
     """Returns predicted and measured bytes, seconds of a step, and the key by which plans find them."""
-    made = dataclasses.replace(recipe(dataset, decoder_of(variant), "80k"), precision=precision, batch_size=images)
+    made = dataclasses.replace(
+        recipe(dataset, decoder_of_variant(variant), "80k"), precision=precision, batch_size=images
+    )
     experiment = Experiment(dataset, variant, "80k", "paper", 0, made, manifest="", weights="", code="")
     ways = Ways(checkpointing=checkpointing)
-    scoring = protocol(dataset, decoder_of(variant), "ss")
+    scoring = protocol(dataset, decoder_of_variant(variant), "ss")
     predicted = estimate(experiment, [scoring], ways, Clock(Machine()), images=500).memory
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats()
-    classes = NUM_CLASSES[dataset]
+    classes = DATASETS[dataset].num_classes
     model = build_model(variant, num_classes=classes, crop_size=made.crop_size).cuda().train()
     if checkpointing:
         model.encoder.grad_checkpointing = True

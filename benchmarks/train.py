@@ -36,7 +36,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from setr.data.loader import Batch
 from setr.data.transforms import normalise
-from setr.models.decoders import MLAHead, UpHead, upsample
+from setr.models.decoders.blocks import upsample
+from setr.models.decoders.mla_modules import MLAHead
+from setr.models.decoders.up_head_module import UpHead
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.variants import ENCODERS, MINIATURES

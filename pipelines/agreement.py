@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from pipelines.earlier import words
 from pipelines.job import Job
-from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.models.variants import structure_parts
 from setr.paper.code import differing_modules, scoring_code, training_code
+from setr.reporting.record_files import SCORES
 from setr.training.equivalences import is_equivalent
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.ledger import SCORES
 from setr.data.atomic import read_json
 from setr.errors import InputError
 from setr.paper.code import differing_modules, scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.spec import differences
+from setr.reporting.record_files import SCORES
 from setr.training.checkpoint_names import IDENTITY
 from setr.training.equivalences import Proof, comparisons, is_equivalent
 

@@ -20,9 +20,9 @@ if __name__ == "__main__":
 import cv2
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
+from pipelines.bar import progress_bar
 from pipelines.command import resolve, resolve_location, run_command
 from pipelines.experiment import let_first_rank_speak, score_record
 from pipelines.import_checkpoint import describe, receipt_table
@@ -39,6 +39,7 @@ from setr.evaluation.submission import server_for, submit
 from setr.paper.experiment import canonical_json
 from setr.paper.protocols import Protocol
 from setr.redaction import first_line
+from setr.reporting.results import CHECKPOINT_TAG
 from setr.training.context import Context, distributed_context
 
 EVALUATIONS = "evaluations"  # below storage.results
@@ -177,7 +178,7 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
 
     data, protocol = record["data"], record["protocol"]
     tags = {
-        "setr.checkpoint": record["checkpoint"]["sha256"],
+        CHECKPOINT_TAG: record["checkpoint"]["sha256"],
         "setr.protocol": record["digest"],
         "setr.dataset": data["dataset"],
         "setr.split": data["split"],
@@ -220,8 +221,7 @@ def write_zip(subject: Subject, shards: Shards, protocols: list[Protocol], path:
 
 @contextmanager
 def _bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, transient=True, disable=not sys.stdout.isatty()) as bar:
+    with progress_bar() as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
 

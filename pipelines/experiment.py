@@ -17,7 +17,7 @@ import torch
 
 from pipelines.agreement import require_own_code, require_same_data
 from pipelines.job import Job
-from pipelines.ledger import EVENTS, EXPERIMENT, SCORES, is_scored, remember, state_of
+from pipelines.ledger import EVENTS, is_scored, remember, state_of
 from pipelines.lineage import SNAPSHOT_TAG
 from pipelines.snapshot import require_code
 from setr.config import to_dict
@@ -37,6 +37,7 @@ from setr.models.weights import published_values
 from setr.paper.code import scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
+from setr.reporting.record_files import EXPERIMENT, PICTURE, SCORES
 from setr.training.context import Context
 from setr.training.events import append_event
 from setr.training.execution import Execution
@@ -44,7 +45,6 @@ from setr.training.lease import Lease, exclusive
 from setr.training.loop import Outcome, Stopped, train
 from setr.training.resume import IDENTITY
 
-PICTURE = "qualitative.png"
 PICTURE_ROWS = 4  # validation images in the picture
 WORST_IMAGES = 10  # named beside the scores
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from setr.data.atomic import read_json, write_json
+from setr.data.file_hash import file_sha256
 from setr.data.locations import is_uri, manifest_at
 from setr.data.manifest import MANIFEST_NAME
 from setr.errors import EnvironmentFailure, InputError
 from setr.models.variants import VARIANTS, structure_of
-from setr.models.weight_files import file_sha256, stored_file
+from setr.models.weight_files import stored_file
 from setr.paper.code import loading_code
 from setr.paper.experiment import sha256_of
 from setr.training.proxies import PROXIES

@@ -21,12 +21,13 @@ from setr.data.own_transform import transform_with_hash
 from setr.errors import InputError
 from setr.models.variants import VARIANTS, structure_parts, structure_record, variant_spec
 from setr.paper.cells import Cell, Training, by_training, cells, select_cells
-from setr.paper.choices import DATASETS, require_choice
+from setr.paper.choices import DATASETS
 from setr.paper.code import differing_modules, training_code
 from setr.paper.experiment import Experiment
-from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe
-from setr.paper.protocols import Protocol
+from setr.paper.miniature import DATASET, miniature_protocol, miniature_recipe, unpublished_recipe
+from setr.paper.protocols import Protocol, overlapping
 from setr.paper.recipes import Recipe
+from setr.settings.choices import require_choice
 from setr.training.lease import Lease
 
 
@@ -228,24 +229,20 @@ def _own_experiment(config: Config) -> Planned:
     training, data = config.training, config.data
     if training.variant not in VARIANTS:
         raise InputError("E_CONFIG", "unknown variant", found=training.variant, expected=", ".join(VARIANTS))
-    if config.sweep.scale == "miniature":
-        recipe = Recipe(iterations=1000, crop_size=config.miniature.crop_size, base_size=None)
-    else:
-        recipe = Recipe()
-    recipe = own_recipe(recipe, config)
+    miniature = config.miniature if config.sweep.scale == "miniature" else None
+    recipe = own_recipe(unpublished_recipe(miniature), config)
     quarter = max(1, recipe.iterations // 4)
     unset: dict[str, Any] = {
         name: quarter for name in ("evaluate_every", "checkpoint_every") if name not in training.recipe
     }
     recipe = dataclasses.replace(recipe, **unset)
     manifest, _ = manifest_at(below(resolve_location(data.shards), data.name, "train"))
-    height, width = recipe.crop_size
     protocol = Protocol(
         name="ss",
         resize=recipe.base_size,
         mode="slide",
         window=recipe.crop_size,
-        stride=(max(1, height * 2 // 3), max(1, width * 2 // 3)),
+        stride=overlapping(recipe.crop_size),
         num_classes=len(manifest.classes),
     )
     return describe(

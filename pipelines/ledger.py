@@ -20,12 +20,11 @@ from setr.data.atomic import read_json, write_json
 from setr.errors import EnvironmentFailure, SetrError
 from setr.paper.code import scoring_code
 from setr.paper.protocols import Protocol
+from setr.reporting.record_files import SCORES
 from setr.training.checkpoint_names import latest_step
 from setr.training.events import read_events
 
-EXPERIMENT = "experiment.json"
 EVENTS = "events.jsonl"
-SCORES = "scores.json"
 PROOF = "proof.json"
 
 

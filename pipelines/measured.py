@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.job import run_settings
-from pipelines.ledger import EVENTS, EXPERIMENT
+from pipelines.ledger import EVENTS
 from setr.errors import InputError
 from setr.paper.experiment import Experiment
 from setr.planning.plan import Ways
 from setr.planning.throughput import Measurement, evaluations_of, kind_of
+from setr.reporting.record_files import EXPERIMENT
 
 MEASURED = "measured.json"  # in the results' folder; written by benchmarks/plan_memory.py
 NEWEST = 200  # experiments that are read: speed changes with the machine

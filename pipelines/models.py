@@ -13,13 +13,15 @@ from rich.table import Table
 
 from pipelines.command import run_command
 from setr.config import Config
+from setr.data.ade20k import ADE20K
+from setr.data.datasets import DATASETS, PUBLISHED
 from setr.models.counting import count_model, hybrid_readings
-from setr.models.layout import ADE20K_CLASSES
+from setr.models.decoders.table import DECODERS
+from setr.models.flavours import FLAVOURS
 from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
-from setr.paper.choices import DATASETS, DECODERS, FLAVOURS
-from setr.paper.protocols import NUM_CLASSES
 from setr.paper.recipes import recipe
 from setr.paper.tables import load_tables
+from setr.settings.choices import require_choice
 
 HEADINGS = ("variant", "crop", "parameters (M)", "the paper's way (M)", "printed (M)", "GFLOPs", "weights", "layers")
 ADE20K_CROP = (512, 512)
@@ -47,7 +49,9 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
     console = Console()
     # A table wider than the window breaks its own columns; a pipe has no width at all.
     console = console if console.is_terminal else Console(width=200)
-    table = Table(title=f"{choice.dataset}, {NUM_CLASSES[choice.dataset]} classes, {choice.flavour}, {choice.scale}")
+    table = Table(
+        title=f"{choice.dataset}, {DATASETS[choice.dataset].num_classes} classes, {choice.flavour}, {choice.scale}"
+    )
     for index, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="right" if 1 <= index <= 5 else "left", overflow="fold")
     for cells in rows:
@@ -60,11 +64,11 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
 def row(variant: Variant, choice: Choice) -> tuple[str, ...]:
     """Returns one line of the table; the paper's columns are empty in miniature."""
     crop = crop_size(variant, choice)
-    scale, flavour, classes = choice.scale, choice.flavour, NUM_CLASSES[choice.dataset]
+    scale, flavour, classes = choice.scale, choice.flavour, DATASETS[choice.dataset].num_classes
     count = count_model(variant.name, num_classes=classes, crop_size=crop, scale=scale, flavour=flavour)
     ours, printed = "", ""
     if scale == "paper":
-        ade20k = count_model(variant.name, num_classes=ADE20K_CLASSES, crop_size=ADE20K_CROP, flavour=flavour)
+        ade20k = count_model(variant.name, num_classes=ADE20K.num_classes, crop_size=ADE20K_CROP, flavour=flavour)
         ours = f"{ade20k.paper_parameters / 1e6:.2f}"
         printed = next(
             (f"{entry.paper:.2f}" for entry in load_tables().parameter_counts if variant.name in entry.variants), ""
@@ -89,8 +93,9 @@ def crop_size(variant: Variant, choice: Choice) -> tuple[int, int]:
     """Returns the crop the variant trains on: its recipe's, or the miniature's; the SETR models' without a recipe."""
     if choice.scale == "miniature":
         return choice.miniature_crop
-    decoder = variant.decoder if variant.decoder in DECODERS else "naive"
-    return recipe(choice.dataset, decoder, "80k").crop_size
+    return recipe(
+        choice.dataset, DECODERS[require_choice("decoder", variant.decoder, DECODERS)].published_as, "80k"
+    ).crop_size
 
 
 def weights(variant: Variant, scale: str) -> str:
@@ -134,7 +139,7 @@ def markdown(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=DATASETS, default="cityscapes", help="decides crop and classes")
+    parser.add_argument("--dataset", choices=tuple(PUBLISHED), default="cityscapes", help="decides crop and classes")
     parser.add_argument("--scale", choices=SCALES, default="paper")
     parser.add_argument("--flavour", choices=FLAVOURS, default="authors", help="where the sources differ")
     parser.add_argument("--markdown", action="store_true", help="print Markdown, for the documentation")

@@ -18,12 +18,13 @@ from pipelines.jobs import Planned, workers_of
 from pipelines.measured import measurements
 from pipelines.progress import clock, weekday
 from setr.config import Config, SimulateConfig
+from setr.data.datasets import DATASETS
 from setr.data.locations import below, manifest_at
 from setr.errors import InputError
 from setr.planning.plan import Estimate, Ways, estimate, modelled_seconds, remedies
 from setr.planning.schedule import Piece, list_schedule, longest_first, table_ends
 from setr.planning.simulate import Cluster, Replay, Task, replay
-from setr.planning.throughput import VALIDATION_IMAGES, Clock, Machine
+from setr.planning.throughput import Clock, Machine
 
 CPU_TFLOPS = 0.04  # of one thread, while nothing is measured
 CPU_UTILISATION = 1.0
@@ -137,6 +138,9 @@ class Plan:
             )
 
 
+UNKNOWN_IMAGES = 500  # that are taken to validate, where nobody says
+
+
 def tables_of(entry: Planned) -> tuple[int, ...]:
     """Returns the tables that an experiment's numbers stand in."""
     return tuple(sorted({int(key.partition("/")[0].removeprefix("table")) for key in entry.cells}))
@@ -144,7 +148,8 @@ def tables_of(entry: Planned) -> tuple[int, ...]:
 
 def validation_images(config: Config, dataset: str) -> int:
     """Returns how many images validate: of the prepared shards, else of the data set as published."""
-    return _rows(below(resolve_location(config.data.shards), dataset, "val")) or VALIDATION_IMAGES.get(dataset, 500)
+    published = DATASETS[dataset].splits["val"] if dataset in DATASETS else None
+    return _rows(below(resolve_location(config.data.shards), dataset, "val")) or published or UNKNOWN_IMAGES
 
 
 @functools.lru_cache(maxsize=64)

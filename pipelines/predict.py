@@ -24,7 +24,7 @@ from rich.progress import track
 
 from pipelines.command import check_writable, exit_status, home
 from setr.data.atomic import make_folder, write_json
-from setr.data.datasets import DATASETS, find_dataset
+from setr.data.datasets import DATASETS, PUBLISHED, find_dataset
 from setr.data.images import read_image
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.data.preview import colorize
@@ -33,13 +33,11 @@ from setr.data.sources import is_junk
 from setr.errors import EnvironmentFailure, InputError, SetrError
 from setr.evaluation.inference import autocast, predict
 from setr.evaluation.qualitative import legend, overlay
-from setr.models.segmenter import Segmenter, build_model
-from setr.models.variants import structure_of
+from setr.models.segmenter import Segmenter
 from setr.models.weights import import_checkpoint
-from setr.paper.choices import DATASETS as PAPER_DATASETS
-from setr.paper.experiment import Experiment
-from setr.paper.protocols import NUM_CLASSES, Protocol, protocol
-from setr.reporting.record_files import read_experiment_file
+from setr.paper.experiment import Experiment, model_of
+from setr.paper.protocols import RATIOS, Protocol, overlapping, protocol
+from setr.reporting.record_files import EXPERIMENT, read_experiment_file
 from setr.training.checkpoint import weights_to_score
 from setr.training.checkpoint_names import steps
 
@@ -50,8 +48,6 @@ OTHER_PICTURES = (  # passed over in a folder, but never in silence
     *(".apng", ".dcm", ".npy"),
 )
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
-RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-EXPERIMENT = "experiment.json"
 
 
 @dataclass(frozen=True)
@@ -80,27 +76,13 @@ def open_model(path: Path, *, data: str = "", num_heads: int | None = None) -> O
     record = _experiment_record(folder)
     experiment = Experiment.from_dict(record["experiment"])
     weights = weights_to_score(folder)
-    model = _empty_model(experiment, _num_classes(weights, folder))
+    model = Segmenter(model_of(experiment, _num_classes(weights, folder)))
     model.load_state_dict(weights)
     names = _stored_classes(record) or _classes(data or experiment.dataset, model.num_classes)
     stored = record.get("job", {}).get("protocols") or []
     resized_as = experiment.dataset if experiment.scale == "paper" else ""  # a miniature sees images as they are
     rules = Protocol(**stored[0]) if stored and not data else _protocol(model, data or resized_as)
     return Opened(model.eval(), *names, rules, f"{folder} ({experiment.variant}, {experiment.dataset})")
-
-
-def _empty_model(experiment: Experiment, num_classes: int) -> Segmenter:
-    """Returns the experiment's model, whose values are still to be loaded."""
-    if experiment.model:
-        return Segmenter(structure_of(experiment.model)[0])
-    recipe = experiment.recipe  # a record of the first version names a variant
-    return build_model(
-        experiment.variant,
-        num_classes=num_classes,
-        crop_size=recipe.crop_size,
-        scale=experiment.scale,
-        flavour=recipe.flavour,
-    )
 
 
 def _experiment_record(folder: Path) -> dict[str, Any]:
@@ -146,7 +128,7 @@ def _shards_now(written: Path, split: str) -> Path | None:
 
 def _data_set_with(num_classes: int) -> str:
     """Returns the data set that has this number of classes, "" if none has."""
-    return next((name for name, count in NUM_CLASSES.items() if count == num_classes), "")
+    return next((name for name in PUBLISHED if DATASETS[name].num_classes == num_classes), "")
 
 
 def _classes(data: str, num_classes: int) -> tuple[tuple[str, ...], tuple[Color, ...]]:
@@ -168,10 +150,9 @@ def _classes(data: str, num_classes: int) -> tuple[tuple[str, ...], tuple[Color,
 
 def _protocol(model: Segmenter, data: str) -> Protocol:
     """Returns single scale with the model's crop as the window; the resize is the data set's, or none."""
-    height, width = model.spec.image_size
-    resize = protocol(data, "naive", "ss").resize if data in PAPER_DATASETS else None
-    stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
-    return Protocol("predict", resize, "slide", (height, width), stride, num_classes=model.num_classes)
+    window = model.spec.image_size
+    resize = protocol(data, "naive", "ss").resize if data in PUBLISHED else None
+    return Protocol("predict", resize, "slide", window, overlapping(window), num_classes=model.num_classes)
 
 
 @dataclass(frozen=True)

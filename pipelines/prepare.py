@@ -15,8 +15,8 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 import cv2
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from pipelines.bar import progress_bar
 from pipelines.command import check_writable, resolve, run_command
 from setr.config import Config, DataConfig
 from setr.data.atomic import write_json
@@ -67,7 +67,7 @@ def write_all_shards(config: Config) -> None:
     chosen = {split: dataset.complete(listing, root, split) for split, listing in listings.items()}
     everything = [sample for samples in chosen.values() for sample in samples]
     dataset = settled(dataset, [sample.label for sample in everything if sample.label is not None])
-    with _bar() as bar:
+    with progress_bar() as bar:
         bar.add_task("reading the labels", total=None)
         check_labels(everything, dataset, threads=config.data.workers or len(os.sched_getaffinity(0)))
     for line in notes(dataset, listings):
@@ -75,7 +75,7 @@ def write_all_shards(config: Config) -> None:
     for split, samples in chosen.items():
         folder = resolve(config.data.shards) / config.data.name / split
         check_writable(folder.parent)
-        with _bar() as bar:
+        with progress_bar() as bar:
             task = bar.add_task(f"{dataset.name}/{split}", total=len(samples))
             manifest = write_shards(
                 samples,
@@ -154,7 +154,7 @@ def dataset_of(data: DataConfig) -> tuple[Dataset, Path]:
 
 def report(dataset: Dataset, root: Path, config: Config) -> int:
     """Prints and stores what the check finds; returns 2 if something has to be mended."""
-    with _bar() as bar:
+    with progress_bar() as bar:
         task = bar.add_task(f"checking {dataset.name}", total=None)
 
         def show(done: int, total: int) -> None:
@@ -173,11 +173,6 @@ def report(dataset: Dataset, root: Path, config: Config) -> int:
         cv2.imwrite(str(folder / f"{dataset.name}.png"), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
     print(f"report: {folder / dataset.name}.json, pictures: {folder / dataset.name}.png")
     return 0 if found.ok else 2
-
-
-def _bar() -> Progress:
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, transient=True, disable=not sys.stdout.isatty())
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,21 +7,15 @@ multi-scale protocol under that reading (setr.paper.protocols).
 from dataclasses import replace
 
 from setr.config import MiniatureConfig
-from setr.models.specification import FCNHeadSpec, FPNSpec, MLASpec, SegmenterSpec, UpHeadSpec
-from setr.paper.choices import DATASETS, require_choice
+from setr.data.datasets import published_of
+from setr.models.decoders.table import decoder_with
+from setr.models.specification import SegmenterSpec
 from setr.paper.miniature import DATASET, miniature_protocol
-from setr.paper.protocols import SHORT_SIDE_RULES, Protocol, protocol
+from setr.paper.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, overlapping, protocol
+from setr.settings.choices import require_choice
 
 PRINTED_RULE = "authors-2021-03"  # the reading that the tables' multi-scale numbers are scored by
 NAMES = ("ss", "ms", *SHORT_SIDE_RULES, *(f"ms-{rule}" for rule in SHORT_SIDE_RULES))
-RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-# Data sets whose images are those of a data set of the paper; only their labels are stored or counted differently.
-PAPER_NAMES = {
-    "cityscapes_trainids": "cityscapes",
-    "ade20k_reduced": "ade20k",
-    "pascal_context_59": "pascal_context",
-    "pascal_context_59_reduced": "pascal_context",
-}
 
 
 def named_protocol(
@@ -43,28 +37,16 @@ def named_protocol(
     rule = name.removeprefix("ms-")
     kind = "ss" if name == "ss" else "ms"
     rule = rule if rule in SHORT_SIDE_RULES else PRINTED_RULE
-    paper_name = PAPER_NAMES.get(dataset, dataset)
+    decoder = decoder_with(spec.decoder).published_as
+    published = published_of(dataset)
     if miniature is not None:
-        found = miniature_protocol(protocol(DATASET, decoder_of_model(spec), kind, short_side=rule), miniature)
-    elif paper_name in DATASETS:
-        found = protocol(paper_name, decoder_of_model(spec), kind, short_side=rule)
+        found = miniature_protocol(protocol(DATASET, decoder, kind, short_side=rule), miniature)
+    elif published is not None:
+        found = protocol(published.dataset, decoder, kind, short_side=rule)
     else:
-        height, width = spec.image_size
-        stride = (max(1, height * 2 // 3), max(1, width * 2 // 3))
-        found = known or Protocol("ss", None, "slide", (height, width), stride, num_classes=num_classes)
+        window = spec.image_size
+        found = known or Protocol("ss", None, "slide", window, overlapping(window), num_classes=num_classes)
         if kind == "ms":
             called = kind if rule == PRINTED_RULE else f"ms-{rule}"
             found = replace(found, name=called, ratios=RATIOS, flip=True, short_side=rule)
     return replace(found, num_classes=num_classes)
-
-
-def decoder_of_model(spec: SegmenterSpec) -> str:
-    """Returns the decoder as protocols name it: naive, pup, mla, fcn or semantic-fpn; naive for one of one's own."""
-    head = spec.decoder
-    if isinstance(head, MLASpec):
-        return "mla"
-    if isinstance(head, FCNHeadSpec):
-        return "fcn"
-    if isinstance(head, FPNSpec):
-        return "semantic-fpn"
-    return "pup" if isinstance(head, UpHeadSpec) and len(head.up_scales) > 2 else "naive"

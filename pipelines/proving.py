@@ -9,7 +9,6 @@ from torch import nn
 from pipelines.agreement import require_own_code, require_same_data
 from pipelines.experiment import new_model, prepare_process
 from pipelines.job import Job
-from pipelines.ledger import SCORES
 from pipelines.lineage import SNAPSHOT_TAG
 from pipelines.snapshot import require_code
 from setr.data.atomic import read_json
@@ -19,6 +18,8 @@ from setr.evaluation.recount import recount
 from setr.paper.code import scoring_code
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
+from setr.redaction import first_line
+from setr.reporting.record_files import SCORES
 from setr.training.comparison import ImageCounts
 from setr.training.context import Context
 from setr.training.equivalences import Verdict, record
@@ -41,7 +42,7 @@ def prove_experiment(planned: Mapping[str, Any], context: Context) -> dict[str, 
     except SetrError as error:
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
     except Exception as error:  # of code that no longer fits what was trained; a replay is no place to end a sweep
-        cause = f"the code cannot compute what was trained: {type(error).__name__}: {error}".splitlines()[0]
+        cause = f"the code cannot compute what was trained: {type(error).__name__}: {first_line(error)}"
         if context.is_main:
             verdict = Verdict(False, False, 0.0, cause, {}, provable=False)
             record(job.folder, trained=job.experiment.code, code=job.code, verdict=verdict)

@@ -13,20 +13,27 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import home
-from pipelines.experiment import PICTURE
 from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS, EXPERIMENT, SCORES
+from pipelines.ledger import EVENTS
 from pipelines.lineage import DIFFS
 from pipelines.serving import LOADER, example, write_published
-from pipelines.tracking import CHECKPOINT_TAG, IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
+from pipelines.tracking import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
 from setr.data.atomic import write_json
 from setr.errors import InputError
 from setr.paper.cells import find_cell
 from setr.paper.code import scoring_code
 from setr.redaction import first_line
 from setr.reporting.places import relative
-from setr.reporting.record_files import RUN, read_experiment_file, read_run_file, read_scores_file
-from setr.reporting.results import EXACT, Result, read_experiment, save_results
+from setr.reporting.record_files import (
+    EXPERIMENT,
+    PICTURE,
+    RUN,
+    SCORES,
+    read_experiment_file,
+    read_run_file,
+    read_scores_file,
+)
+from setr.reporting.results import CHECKPOINT_TAG, EXACT, Result, read_experiment, save_results
 from setr.training.equivalences import is_equivalent
 from setr.training.events import Event, EventReader, Unrepeated, read_events
 
@@ -308,7 +315,7 @@ def finished_result(entry: Planned) -> Result:
         **(attempt.get("tags") or _kept_tags(entry)),
         **({PARENT_TAG: run["parent"]} if run["parent"] else {}),
         **{f"setr.{name}": str(attempt[name]) for name in ("device", "world_size", "execution") if name in attempt},
-        "setr.checkpoint": scored["checkpoint"],
+        CHECKPOINT_TAG: scored["checkpoint"],
         "setr.parameters": str(scored["parameters"]),
         **{f"setr.seconds.{name}": f"{value:.2f}" for name, value in scored["seconds"].items()},
     }

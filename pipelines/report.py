@@ -17,7 +17,6 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from pipelines.command import PROJECT, home, resolve, run_command
-from pipelines.ledger import EXPERIMENT
 from pipelines.tracking import (
     IDENTITY_TAG,
     PARENT_TAG,
@@ -33,13 +32,12 @@ from setr.redaction import first_line, without_secrets
 from setr.reporting.figure_store import kept_figures
 from setr.reporting.places import located
 from setr.reporting.record_check import checked_counts, checked_tags
-from setr.reporting.record_files import read_record
+from setr.reporting.record_files import EXPERIMENT, PICTURE, read_record
 from setr.reporting.results import Note, Result, load_results, read_experiment, read_results
 from setr.reporting.site import build_site
 from setr.reporting.trace import as_text, one_line, trace
 from setr.reporting.verification import verified_text
 
-PICTURE = "qualitative.png"
 FIGURES = "figures"  # below storage.results: what pipelines/figures.py --report drew
 ARTIFACT_SUFFIXES = (".csv", ".json", ".md", ".svg", ".tex")  # of the report, as the MLflow UI shows them
 

@@ -8,6 +8,7 @@ import torch
 
 from pipelines.predict import Opened, open_model
 from setr.data.shards import Shards, open_shards
+from setr.evaluation.areas import read_areas
 from setr.evaluation.inference import predict
 from setr.paper.protocols import Protocol
 from setr.reporting.figure_store import INSIDE, PAIRS, Wanted
@@ -16,7 +17,7 @@ from setr.reporting.layouts import number
 from setr.reporting.mosaic import Mosaic
 from setr.reporting.prediction_figures import Example, Names, pairs, worst
 from setr.reporting.results import Result
-from setr.reporting.statistics import mean_iou, read_areas
+from setr.reporting.statistics import mean_iou
 
 PAIR_IMAGES, WORST_IMAGES = 5, 5
 

@@ -32,7 +32,7 @@ from pipelines.driver import again_after_a_loss, leaving_ray, quiet, stop_on_sig
 from pipelines.driver_folder import DriverFolder, clear_dead, driver_folder
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS, SCORES, state_of
+from pipelines.ledger import EVENTS, state_of
 from pipelines.lineage import keep_diff, lineage, origin
 from pipelines.placement import per_worker, slots_of
 from pipelines.progress import Board, Row, SweepProgress, clock
@@ -46,6 +46,7 @@ from pipelines.watch import Watch
 from setr.config import Config
 from setr.errors import EnvironmentFailure
 from setr.paper.miniature import DATASET
+from setr.reporting.record_files import SCORES
 from setr.training.context import Context
 from setr.training.events import append_event, read_events
 from setr.training.lease import exclusive

@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from setr.data.atomic import give_rights, make_folder, write_json
+from setr.data.file_hash import file_sha256
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict_batch
 from setr.models.segmenter import Segmenter, build_model
-from setr.models.weight_files import file_sha256
 from setr.paper.protocols import Protocol
 from setr.reporting.record_files import read_experiment_file, read_scores_file
 from setr.training.checkpoint import weights_to_score

@@ -27,6 +27,7 @@ from pathlib import Path
 import setr
 from pipelines.command import SNAPSHOT
 from setr.data.atomic import make_folder, read_json, storage_failure, sync_folder
+from setr.data.file_hash import file_sha256
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
 
 CODE = "code"  # in the storage path
@@ -120,7 +121,7 @@ def verify(folder: Path) -> None:
         raise _damaged(folder, "an added file", name, "a file", "none")
     for name, expected in sorted(kept.items()):
         try:
-            found = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            found = file_sha256(folder / name)
         except FileNotFoundError:
             raise _damaged(folder, "a missing file", name, "none", expected) from None
         except OSError as error:

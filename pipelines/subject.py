@@ -7,20 +7,19 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.command import resolve
-from pipelines.ledger import EXPERIMENT, SCORES
 from pipelines.predict import open_model
 from pipelines.protocol_names import named_protocol
 from setr.config import Config, EvaluationConfig
+from setr.data.file_hash import file_sha256
 from setr.data.manifest import MANIFEST_NAME
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.models.receipt import Receipt
 from setr.models.segmenter import Segmenter
-from setr.models.weight_files import file_sha256
 from setr.models.weights import import_checkpoint
 from setr.paper.experiment import Experiment
 from setr.paper.protocols import Protocol
-from setr.reporting.record_files import read_experiment_file, read_scores_file
+from setr.reporting.record_files import EXPERIMENT, SCORES, read_experiment_file, read_scores_file
 from setr.training.checkpoint_names import steps
 
 

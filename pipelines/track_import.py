@@ -5,7 +5,6 @@ new: no second run, no second step.
 """
 
 import argparse
-import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,14 +16,16 @@ if __name__ == "__main__":
 
 from pipelines.command import resolve, run_command
 from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS, EXPERIMENT, SCORES
+from pipelines.ledger import EVENTS
 from pipelines.recording import Sender
 from pipelines.tracking import OFFLINE, Tracker, tracking_uri
 from setr.config import Config
 from setr.data.atomic import read_json
+from setr.data.file_hash import file_sha256
 from setr.errors import InputError
 from setr.paper.experiment import Experiment
 from setr.reporting.record_check import checked_cells, checked_experiment
+from setr.reporting.record_files import EXPERIMENT, SCORES
 from setr.training.events import Event, read_events
 
 RECORD_TAG = "setr.record"  # SHA-256 of what was imported
@@ -104,7 +105,7 @@ def read_spool(path: Path) -> Spool:
     # A record under a name of its own was taken out of its folder: what lies beside it may be anybody's.
     folder = path.parent if path.name == EVENTS else path.with_suffix("")
     entry = Planned(experiment, cells, (), folder, (), "", 0)
-    return Spool(entry, events, hashlib.sha256(path.read_bytes()).hexdigest())
+    return Spool(entry, events, file_sha256(path))
 
 
 if __name__ == "__main__":

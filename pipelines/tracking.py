@@ -43,6 +43,7 @@ from setr.config import TrackingConfig
 from setr.data.atomic import give_rights, make_folder
 from setr.errors import EnvironmentFailure, SetrError
 from setr.redaction import first_line, redact, redacted, without_secrets
+from setr.reporting.results import CHECKPOINT_TAG
 from setr.training.events import Event, curves
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)
@@ -64,7 +65,6 @@ KEY_TAG = "setr.key"  # what a parent run is found again by
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
 RECORD_ARTIFACT = "record.json"
-CHECKPOINT_TAG = "setr.checkpoint"
 UPLOAD_SECONDS = "600"  # for the answer to a model's upload, which may be a gigabyte
 
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import select
 import sys
 import tempfile
@@ -12,10 +11,10 @@ from pathlib import Path
 from typing import TextIO
 
 from setr.errors import EnvironmentFailure, InputError, SetrError
+from setr.redaction import redact
 
 PIPE_STATUS = 141  # as a shell has it for a program whose reader went away
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
-_PASSWORD = re.compile(r"(?<=://)[^/@\s]*@")
 
 
 class Unforeseen(SetrError):
@@ -78,7 +77,7 @@ def _line(error: BaseException, kept: str) -> SetrError:
         return EnvironmentFailure(
             "E_STORAGE", "cannot read or write", where=error.filename or "", found=found, remedy=where
         )
-    text = _PASSWORD.sub("***@", f"{type(error).__name__}: {error}")
+    text = redact(f"{type(error).__name__}: {error}")
     return Unforeseen(
         "E_UNEXPECTED", text, where=_place(error), remedy=f"{where}; run again, or report it with that file"
     )
@@ -98,7 +97,7 @@ def _keep(error: BaseException, folder: Path) -> str:
     """Writes command and traceback to a new file; returns its path, or what stands in its way."""
     words = " ".join(sys.argv)
     text = f"{words}\n\n{''.join(traceback.format_exception(error))}"
-    text = _PASSWORD.sub("***@", text).encode(errors="backslashreplace").decode()
+    text = redact(text).encode(errors="backslashreplace").decode()
     problem = "no file"
     for place in (folder, Path(tempfile.gettempdir())):
         try:

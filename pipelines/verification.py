@@ -17,12 +17,12 @@ from setr.config import Config, load_config
 from setr.data.locations import below, local_folder
 from setr.data.shards import open_shards
 from setr.errors import InputError, SetrError
+from setr.evaluation.areas import read_areas
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.redaction import first_line
 from setr.reporting.column_protocols import score_name
 from setr.reporting.commands import train_command
 from setr.reporting.results import ELSEWHERE_TAG, Result, hash_of
-from setr.reporting.statistics import read_areas
 from setr.reporting.trace import PARENT_TAG, Chain, Link
 from setr.reporting.verification import compare_images, sums_to_score, verify_bytes, verify_validation
 

@@ -23,9 +23,10 @@ from pipelines.command import check_writable, resolve, run_command
 from setr.config import Config, WeightsConfig, to_dict
 from setr.data.atomic import write_file, write_json
 from setr.data.datasets import DATASETS
+from setr.data.file_hash import file_sha256
 from setr.models.pretrained_files import fetch_pretrained
 from setr.models.variants import VARIANTS
-from setr.models.weight_files import file_sha256, stored_file
+from setr.models.weight_files import stored_file
 from setr.scenes.scenes import render_scene
 from setr.training.pretraining import TASK, pretrain
 from setr.training.proxies import PROXIES, Proxy

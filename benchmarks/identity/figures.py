@@ -78,8 +78,9 @@ def replay(base: Base) -> bool:
 
 def paper_scale(cell: str = "table2/setr-pup/80k", images: int = 500, kept: int = 2) -> bool:
     """Prints the share of an experiment's work that its replay is, counted in crops that go through the model."""
+    from setr.data.sizes import keep_ratio_size
     from setr.evaluation.recount import SAMPLE
-    from setr.evaluation.views import keep_ratio_size, windows
+    from setr.evaluation.views import windows
     from setr.paper.cells import find_cell
     from setr.training.equivalences import FIRST_STEPS
     from setr.training.trace import STEPS_FROM_CHECKPOINT

@@ -6,6 +6,7 @@ Names (the first of each synonym list) and order: objectInfo150.txt of the chall
 from dataclasses import replace
 from pathlib import Path
 
+from setr.data.published import Geometry, Published, Server
 from setr.data.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem
 from setr.data.sources import Files, find_files
 from setr.errors import InputError
@@ -102,15 +103,43 @@ def _refuse_full_release(images: Files, root: Path) -> None:
         )
 
 
+_SPLITS = {"train": 20210, "val": 2000, "test": 3352}
+_WHOLE = Geometry((512, 512), stride=(512, 512), base_size=(2048, 512), mode="whole")
+PUBLISHED = Published(
+    dataset="ade20k",
+    image_size=(512, 683),
+    batch_size=16,
+    setr=Geometry((512, 512), stride=(341, 341), base_size=(2048, 512)),
+    base_lr={
+        "authors": {"naive": 0.01, "pup": 0.001, "mla": 0.001},
+        "paper": {"naive": 0.001, "pup": 0.001, "mla": 0.001},
+        "mmseg": {"naive": 0.01, "pup": 0.001, "mla": 0.001},
+    },
+    baselines={"fcn": _WHOLE, "semantic-fpn": _WHOLE},
+    # PUP's configuration stopped there until May 2021.
+    stop_at_one={"authors-2021-03": ("naive", "pup", "mla"), "authors-head": ("naive", "mla")},
+)
+_SERVER = Server(
+    name="ade20k",
+    ids=tuple(range(1, 151)),
+    name_pattern=r"ADE_(test|val)_\d{8}\.png",
+    name_suffix=".png",
+    images=_SPLITS["test"],
+    image_size=None,
+    remedy="the server wants classes from 1, where training counts from 0",
+)
+
 ADE20K = Dataset(
     name="ade20k",
     classes=tuple(name for name, _ in _ROWS),
     palette=tuple(_color(text) for _, text in _ROWS),
     label_map=allow({0: 255} | {value: value - 1 for value in range(1, 151)}),
-    splits={"train": 20210, "val": 2000, "test": 3352},
+    splits=_SPLITS,
     scanner=scan,
     family=_FAMILIES[0].name,
     families=_FAMILIES,
+    published=PUBLISHED,
+    server=_SERVER,
 )
 # For labels that somebody has already shifted down by one.
 ADE20K_REDUCED = replace(

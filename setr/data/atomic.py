@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -58,6 +59,27 @@ def new_file(path: Path, *, owner: Owner | None = None, read_only: bool = True) 
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def written_aside(path: Path) -> Iterator[Path]:
+    """Yields a path in a temporary folder beside `path`, for who writes by name; what lies there moves in at the end.
+
+    If the block does not end well, it vanishes. Raises EnvironmentFailure (E_STORAGE).
+    """
+    make_folder(path.parent)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        try:
+            yield Path(folder) / path.name
+            # The file itself comes last: whoever sees it sees what belongs to it.
+            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
+                with file.open("rb") as written:
+                    os.fsync(written.fileno())
+                give_rights(file, folder=path.parent)
+                file.replace(path.with_name(file.name))
+            sync_folder(path.parent)
+        except OSError as error:
+            raise storage_failure(path, error) from None
 
 
 def temporary_path(path: Path, owner: Owner | None = None) -> Path:
@@ -171,18 +193,6 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(exist_ok=True)  # a file of that name
     except OSError as error:
         raise storage_failure(folder, error) from error
-
-
-def open_lock(path: Path) -> int:
-    """Returns a descriptor of a file to lock, made if it is missing; one that may only be read serves as well."""
-    with contextlib.suppress(FileExistsError):
-        made = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        give_rights(path)
-        return made
-    try:
-        return os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except PermissionError:  # another user's, who left it to nobody
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def give_rights(path: Path, *, read_only: bool = False, folder: Path | None = None) -> None:

@@ -1,7 +1,10 @@
 """CamVid in the 11-class form published with SegNet: 480x360, `train/` and `trainannot/` side by side."""
 
+from dataclasses import replace
 from pathlib import Path
 
+from setr.data import cityscapes
+from setr.data.published import Geometry
 from setr.data.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem
 from setr.data.sources import find_files
 
@@ -46,6 +49,16 @@ def _key(path: str) -> str | None:
     return stem(path, ".png")
 
 
+# CamVid is not in the paper: Cityscapes' recipe at its images' own 480 x 360 pixels, the crop the largest multiple of
+# the patch inside; windows of the crop.
+PUBLISHED = replace(
+    cityscapes.PUBLISHED,
+    dataset="camvid",
+    image_size=(360, 480),
+    setr=Geometry((352, 480), stride=(235, 320), base_size=None),
+    baselines={},
+)
+
 CAMVID = Dataset(
     name="camvid",
     classes=tuple(name for name, _ in _CLASSES),
@@ -55,4 +68,5 @@ CAMVID = Dataset(
     scanner=scan,
     family=_FAMILIES[0].name,
     families=_FAMILIES,
+    published=PUBLISHED,
 )

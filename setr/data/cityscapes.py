@@ -4,6 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from setr.data.published import Geometry, Published, Server
 from setr.data.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem
 from setr.data.sources import find_files
 
@@ -83,15 +84,44 @@ def _key(path: str, *, ending: str) -> str | None:
     return stem(path.rsplit("/", 1)[-1], ending)
 
 
+_SPLITS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
+PUBLISHED = Published(
+    dataset="cityscapes",
+    image_size=(1024, 2048),
+    batch_size=8,
+    setr=Geometry((768, 768), stride=(512, 512), base_size=(2049, 1025)),
+    base_lr={
+        "authors": {"naive": 0.01, "pup": 0.01, "mla": 0.002},
+        "paper": {"naive": 0.01, "pup": 0.01, "mla": 0.01},
+        "mmseg": {"naive": 0.01, "pup": 0.01, "mla": 0.002},
+    },
+    # 769 for dilated FCN is the crop whose numbers the paper prints; Semantic FPN has 512 x 1024 only.
+    baselines={
+        "fcn": Geometry((769, 769), stride=(513, 513), base_size=(2049, 1025)),
+        "semantic-fpn": Geometry((512, 1024), stride=(512, 1024), base_size=(2048, 1024), mode="whole"),
+    },
+)
+_SERVER = Server(
+    name="cityscapes",
+    ids=TRAIN_ID_TO_ID,
+    name_pattern=r"[a-zA-Z-]+_\d{6}_\d{6}[^/]*\.png",
+    name_suffix="_gtFine_labelIds.png",
+    images=_SPLITS["test"],
+    image_size=(1024, 2048),
+    remedy="the server wants label ids (7, 8, 11, ...), not train ids",
+)
+
 CITYSCAPES = Dataset(
     name="cityscapes",
     classes=tuple(name for _, name, _ in _LABELS),
     palette=tuple(color for _, _, color in _LABELS),
     label_map=_LABEL_ID_MAP,
-    splits={"train": 2975, "val": 500, "test": 1525, "train_extra": 19998},
+    splits=_SPLITS,
     scanner=partial(scan, label_kind="labelIds"),
     family=_FAMILIES[0].name,
     families=_FAMILIES,
+    published=PUBLISHED,
+    server=_SERVER,
 )
 # For those who have run the authors' conversion script and kept its result only.
 CITYSCAPES_TRAIN_IDS = replace(

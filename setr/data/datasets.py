@@ -6,18 +6,25 @@ from dataclasses import replace
 from pathlib import Path
 
 from setr.config import DataConfig
+from setr.data import cityscapes
 from setr.data.ade20k import ADE20K, ADE20K_REDUCED
 from setr.data.camvid import CAMVID
 from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
 from setr.data.folder import FolderSettings, folder_dataset
 from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
+from setr.data.published import Published
 from setr.data.samples import Dataset
 from setr.errors import InputError
 
 CLASSES_FILE = "classes.txt"  # beside images/ and labels/: a data set of one's own that needs no more settings
 
-# The built-in street scenes are written in Cityscapes' layout and label ids, and read by its reader.
-_SCENES = replace(CITYSCAPES, name="scenes", splits={"train": None, "val": None})
+# The built-in street scenes are written in Cityscapes' layout and label ids, read by its reader, and take its recipe.
+_SCENES = replace(
+    CITYSCAPES,
+    name="scenes",
+    splits={"train": None, "val": None},
+    published=replace(cityscapes.PUBLISHED, dataset="scenes", image_size=None),
+)
 
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
@@ -33,6 +40,18 @@ DATASETS: dict[str, Dataset] = {
         CAMVID,
     )
 }
+
+# Those with recipes and protocols of their own, the built-in one last.
+PUBLISHED: dict[str, Published] = {
+    dataset.name: dataset.published
+    for dataset in sorted(DATASETS.values(), key=lambda dataset: dataset is _SCENES)
+    if dataset.published is not None and dataset.published.dataset == dataset.name
+}
+
+
+def published_of(name: str) -> Published | None:
+    """Returns what is published of a data set, whatever its labels are stored as; None for one of one's own."""
+    return DATASETS[name].published if name in DATASETS else None
 
 
 def configured_dataset(data: DataConfig) -> tuple[Dataset, Path]:

@@ -3,16 +3,16 @@
 A check does not stop at the first mistake: it returns a record with all of them, each saying what was found.
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from setr.config import to_dict
 from setr.data.findings import Finding, Findings
 from setr.data.images import value_ranges
 from setr.data.inspection import Inspection, inspect_all
@@ -72,8 +72,7 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the report as JSON-able values."""
-        record: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return {**record, "ok": self.ok}
+        return {**to_dict(self), "ok": self.ok}
 
     def raise_first_error(self) -> None:
         """Raise the first error found, if there is one."""

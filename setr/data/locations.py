@@ -7,7 +7,6 @@ there whole is used again.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import os
 import re
@@ -20,7 +19,8 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from setr.data.atomic import make_folder, new_file, open_lock, storage_failure, sync_folder, write_file
+from setr.data.atomic import make_folder, new_file, storage_failure, sync_folder, write_file
+from setr.data.file_lock import lock, open_lock
 from setr.data.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from setr.data.shards import Shards, open_shards
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
@@ -145,7 +145,7 @@ def _only_copier(folder: Path) -> Iterator[None]:
         raise storage_failure(path, error) from error
     try:
         with contextlib.suppress(OSError):  # a file system without locks: several copy, under names of their own
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock(descriptor, wait=True)
         yield
     finally:
         os.close(descriptor)

@@ -29,12 +29,6 @@ class Window:
     width: int
 
 
-def keep_ratio_size(size: tuple[int, int], bounds: tuple[float, float]) -> tuple[int, int]:
-    """Returns the (height, width) of an image of `size` scaled into bounds: long edge <= larger, short <= smaller."""
-    factor = min(max(bounds) / max(size), min(bounds) / min(size))
-    return max(1, int(size[0] * factor + 0.5)), max(1, int(size[1] * factor + 0.5))
-
-
 def image_window(image: np.ndarray, window: Window) -> np.ndarray:
     """Returns uint8 (h, w, 3), the window of the bilinearly resized image (H, W, 3); may be a view of the image."""
     if window.resized == image.shape[:2]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from setr.data.published import Published, Server
 from setr.data.sources import Source
 from setr.errors import InputError
 
@@ -63,6 +64,8 @@ class Dataset:
     own: bool = False  # True: of one's own, so that what labels hold is told by nothing but the files
     family: str = ""  # the one of `families` that this data set reads
     families: tuple[LabelFamily, ...] = field(default=(), repr=False)
+    published: Published | None = field(default=None, repr=False)  # recipes and protocols
+    server: Server | None = field(default=None, repr=False)  # that scores the test split
 
     def __post_init__(self) -> None:
         """Check that classes, palette and label map fit together."""

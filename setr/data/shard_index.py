@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from setr.data.atomic import write_file
+from setr.data.file_hash import file_sha256
 from setr.data.signed_json import dumps_signed, loads_signed
 from setr.errors import IntegrityError
 
@@ -53,11 +54,10 @@ def read_index(path: Path, *, sha256: str | None = None) -> ShardIndex:
         raise IntegrityError("E_SHARD_INDEX", f"not as written: {error}", where=path, remedy=DAMAGED) from error
 
 
-def file_sha256(path: Path) -> str:
-    """Returns the SHA-256, in hex, of a file; raises IntegrityError (E_SHARD_MISSING)."""
+def shard_sha256(path: Path) -> str:
+    """Returns the SHA-256, in hex, of a shard's file; raises IntegrityError (E_SHARD_MISSING)."""
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise missing_file(path, error) from error
 

@@ -2,7 +2,6 @@
 
 import concurrent.futures
 import contextlib
-import fcntl
 import hashlib
 import multiprocessing
 import os
@@ -18,6 +17,7 @@ import cv2
 import numpy as np
 
 from setr.data.atomic import TEMPORARY_SUFFIX, make_folder, storage_failure, sync_folder
+from setr.data.file_lock import lock
 from setr.data.image_file import read_header
 from setr.data.images import check_same_size, hash_sources, parse_raw_label, source_hash, to_train_ids
 from setr.data.manifest import (
@@ -34,7 +34,7 @@ from setr.data.manifest import (
 from setr.data.payload import pack_image, pack_label
 from setr.data.samples import Dataset, Sample
 from setr.data.shard_file import StoredRow, write_shard
-from setr.data.shard_index import ShardIndex, file_sha256, index_path, read_index
+from setr.data.shard_index import ShardIndex, index_path, read_index, shard_sha256
 from setr.data.signed_json import dumps_signed
 from setr.data.sources import read_bytes
 from setr.data.worker_process import begin_worker
@@ -129,14 +129,13 @@ def _only_builder(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise storage_failure(folder, error) from error
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+        held = None
+        with contextlib.suppress(OSError):  # without locks two builders write the same bytes, aside
+            held = lock(descriptor)
+        if held is False:
             raise EnvironmentFailure(
                 "E_BUSY", "another process is writing these shards", where=folder, remedy="wait for it, or stop it"
-            ) from error
-        except OSError:
-            pass  # a file system without locks: two builders would write the same bytes under their own names
+            )
         yield
     finally:
         os.close(descriptor)
@@ -204,7 +203,7 @@ def _finished(job: _Job) -> ShardIndex | None:
     try:
         index = read_index(index_path(job.path))
         whole = index.settings == _settings(job) and index.keys == tuple(sample.key for sample in job.samples)
-        if not whole or job.path.stat().st_size != index.bytes or file_sha256(job.path) != index.sha256:
+        if not whole or job.path.stat().st_size != index.bytes or shard_sha256(job.path) != index.sha256:
             return None
     except (IntegrityError, OSError):
         return None
@@ -300,7 +299,7 @@ def _summarise(jobs: Sequence[_Job], indexes: Sequence[ShardIndex], *, split: st
                 rows=len(index.keys),
                 bytes=index.bytes,
                 sha256=index.sha256,
-                index_sha256=file_sha256(index_path(job.path)),
+                index_sha256=shard_sha256(index_path(job.path)),
             )
             for job, index in zip(jobs, indexes, strict=True)
         ),

@@ -24,7 +24,7 @@ import numpy as np
 from setr.data.manifest import MANIFEST_NAME, Manifest, read_manifest
 from setr.data.payload import unpack_image, unpack_label
 from setr.data.shard_file import ShardFile
-from setr.data.shard_index import DAMAGED, file_sha256, missing_file, wrong_size
+from setr.data.shard_index import DAMAGED, missing_file, shard_sha256, wrong_size
 from setr.data.shard_writer import write_shards
 from setr.errors import IntegrityError
 
@@ -97,7 +97,7 @@ class Shards(Sequence[Record]):
     def verify(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Compare every byte with the manifest, else raise IntegrityError; `progress` gets (rows done, rows)."""
         for shard, entry in enumerate(self.manifest.shards):
-            found = file_sha256(self.folder / entry.file)
+            found = shard_sha256(self.folder / entry.file)
             if found != entry.sha256:
                 self._name_damaged_record(shard)
                 raise IntegrityError(

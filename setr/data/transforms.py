@@ -13,7 +13,8 @@ import torch
 
 from setr.data.philox import AUGMENTATION_STREAM, uniforms
 from setr.data.photometric import DRAWS, Distortion, distort, draw_distortion
-from setr.data.resampling import Window, image_window, keep_ratio_size, label_window
+from setr.data.resampling import Window, image_window, label_window
+from setr.data.sizes import keep_ratio_size
 from setr.errors import InputError
 
 MEAN = (123.675, 116.28, 103.53)  # of ImageNet, red green blue, levels of 0..255

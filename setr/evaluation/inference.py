@@ -20,13 +20,12 @@ from torch import Tensor, nn
 from setr.data.transforms import normalise
 from setr.errors import InputError
 from setr.evaluation.planes import argmax, resize_planes
-from setr.evaluation.views import Size, Window, coverage, keep_ratio_size, multi_scale_sizes, windows
-from setr.paper.choices import require_choice
+from setr.evaluation.views import Size, Window, coverage, multi_scale_sizes, windows
 from setr.paper.protocols import Protocol
+from setr.settings.choices import require_choice
 
 __all__ = [
     "autocast",
-    "keep_ratio_size",
     "multi_scale",
     "multi_scale_sizes",
     "predict",

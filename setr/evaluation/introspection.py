@@ -18,7 +18,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from setr.errors import InputError
-from setr.models.decoders import ConvNormAct, MLANeck
+from setr.models.decoders.blocks import ConvNormAct
+from setr.models.decoders.mla_modules import MLANeck
 from setr.models.encoder import TappedVisionTransformer
 from setr.models.segmenter import Segmenter
 

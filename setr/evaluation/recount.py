@@ -1,15 +1,14 @@
 """Counts a sample of images again and puts the counts beside those that were stored when the checkpoint was scored."""
 
-import zlib
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import torch
 from torch import nn
 
 from setr.data.shards import Shards
-from setr.errors import IntegrityError
+from setr.errors import InputError, IntegrityError
+from setr.evaluation.areas import read_areas
 from setr.evaluation.evaluate import evaluate
 from setr.paper.protocols import Protocol
 from setr.training.comparison import ImageCounts
@@ -57,9 +56,8 @@ def recount(
 
 def _stored_areas(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return dict(zip(file["keys"].tolist(), file["areas"].astype(np.int64), strict=True))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
+        return dict(zip(*read_areas(path), strict=True))
+    except InputError as error:
         raise _unusable(path, error) from None
 
 

@@ -5,10 +5,7 @@ wants label ids (7, 8, 11, ...), not train ids, in files that start with `<city>
 parsing wants 1 to 150, in files named as the images.
 """
 
-import hashlib
-import os
 import re
-import tempfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,53 +15,17 @@ import cv2
 import numpy as np
 from torch import nn
 
-from setr.data.ade20k import ADE20K
 from setr.data.archives import ArchiveMember, list_members, read_member
-from setr.data.atomic import give_rights, make_folder, storage_failure, sync_folder
-from setr.data.cityscapes import CITYSCAPES, TRAIN_ID_TO_ID
+from setr.data.atomic import written_aside
+from setr.data.datasets import DATASETS
+from setr.data.file_hash import file_sha256
 from setr.data.images import decode_raw_label
+from setr.data.published import Server
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.evaluation.evaluate import check_fit, predictions
 from setr.evaluation.views import Size
 from setr.paper.protocols import Protocol
-
-
-@dataclass(frozen=True)
-class Server:
-    """What a test server expects."""
-
-    name: str
-    ids: tuple[int, ...]  # class -> value in the files
-    name_pattern: str  # of a file, without folders
-    name_suffix: str  # after the key's last part
-    images: int  # in the test split
-    image_size: Size | None  # height, width; None: each image has its own
-    remedy: str  # for wrong values
-
-
-SERVERS: dict[str, Server] = {
-    "cityscapes": Server(
-        name="cityscapes",
-        ids=TRAIN_ID_TO_ID,
-        name_pattern=r"[a-zA-Z-]+_\d{6}_\d{6}[^/]*\.png",
-        name_suffix="_gtFine_labelIds.png",
-        images=CITYSCAPES.splits["test"] or 0,
-        image_size=(1024, 2048),
-        remedy="the server wants label ids (7, 8, 11, ...), not train ids",
-    ),
-    "ade20k": Server(
-        name="ade20k",
-        ids=tuple(range(1, 151)),
-        name_pattern=r"ADE_(test|val)_\d{8}\.png",
-        name_suffix=".png",
-        images=ADE20K.splits["test"] or 0,
-        image_size=None,
-        remedy="the server wants classes from 1, where training counts from 0",
-    ),
-}
-# Data sets that have a server's classes under another name.
-_SERVER_OF = {"cityscapes_trainids": "cityscapes", "scenes": "cityscapes", "ade20k_reduced": "ade20k"}
 
 
 @dataclass(frozen=True)
@@ -80,15 +41,12 @@ class Submission:
 
 def server_for(dataset: str) -> Server:
     """Returns the server that scores a data set; raises InputError where there is none."""
-    name = _SERVER_OF.get(dataset, dataset)
-    if name not in SERVERS:
-        raise InputError(
-            "E_NO_SERVER",
-            "this data set has no test server",
-            found=dataset,
-            expected=", ".join((*SERVERS, *_SERVER_OF)),
-        )
-    return SERVERS[name]
+    served = {name: known.server for name, known in DATASETS.items() if known.server is not None}
+    if dataset not in served:
+        # A server's own data set before those that have its classes under another name.
+        names = sorted(served, key=lambda name: served[name].name != name)
+        raise InputError("E_NO_SERVER", "this data set has no test server", found=dataset, expected=", ".join(names))
+    return served[dataset]
 
 
 def file_name(key: str, server: Server) -> str:
@@ -137,31 +95,21 @@ def write_submission(
     """
     ids = np.zeros(256, np.uint8)
     ids[: len(server.ids)] = server.ids
-    make_folder(path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / "submission.zip"
-        try:
-            with zipfile.ZipFile(draft, "w") as archive:
-                for key, classes in predictions:
-                    if classes.size and int(classes.max()) >= len(server.ids):
-                        raise InputError(
-                            "E_PREDICTION_RANGE",
-                            "prediction outside the classes",
-                            where=key,
-                            found=int(classes.max()),
-                            expected=f"0 to {len(server.ids) - 1}",
-                        )
-                    png = cv2.imencode(".png", ids[classes])[1].tobytes()
-                    # A fixed date: the archive is the same whenever it is made.
-                    archive.writestr(zipfile.ZipInfo(file_name(key, server), date_time=(1980, 1, 1, 0, 0, 0)), png)
-            checked = check_submission(draft, server, sizes=sizes)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())
-            give_rights(draft, folder=path.parent)
-            draft.replace(path)
-            sync_folder(path.parent)
-        except OSError as error:
-            raise storage_failure(path, error) from error
+    with written_aside(path) as draft:
+        with zipfile.ZipFile(draft, "w") as archive:
+            for key, classes in predictions:
+                if classes.size and int(classes.max()) >= len(server.ids):
+                    raise InputError(
+                        "E_PREDICTION_RANGE",
+                        "prediction outside the classes",
+                        where=key,
+                        found=int(classes.max()),
+                        expected=f"0 to {len(server.ids) - 1}",
+                    )
+                png = cv2.imencode(".png", ids[classes])[1].tobytes()
+                # A fixed date: the archive is the same whenever it is made.
+                archive.writestr(zipfile.ZipInfo(file_name(key, server), date_time=(1980, 1, 1, 0, 0, 0)), png)
+        checked = check_submission(draft, server, sizes=sizes)
     return Submission(path, checked.server, checked.files, checked.bytes, checked.sha256)
 
 
@@ -198,9 +146,7 @@ def check_submission(path: Path, server: Server, *, sizes: Mapping[str, Size] | 
                 expected=f"{len(server.ids)} ids from {min(server.ids)} to {max(server.ids)}",
                 remedy=server.remedy,
             )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Submission(path, server.name, len(members), path.stat().st_size, digest)
+    return Submission(path, server.name, len(members), path.stat().st_size, file_sha256(path))
 
 
 def _check_names(path: Path, names: list[str], server: Server, expected: Mapping[str, Size] | None) -> None:

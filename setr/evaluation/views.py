@@ -2,21 +2,12 @@
 
 from itertools import pairwise
 
+from setr.data.sizes import keep_ratio_size
 from setr.errors import InputError
 from setr.paper.protocols import Protocol
 
 Size = tuple[int, int]  # height, width
 Window = tuple[int, int, int, int]  # y1, x1, y2, x2; the ends are outside
-
-
-def keep_ratio_size(size: Size, resize: tuple[float, float]) -> Size:
-    """Returns the size (h, w) that an image gets within `resize` (long, short) with its aspect kept.
-
-    factor = min(long / max(h, w), short / min(h, w)); sides are rounded half up (mmcv's rescale_size).
-    """
-    height, width = size
-    factor = min(max(resize) / max(size), min(resize) / min(size))
-    return int(height * factor + 0.5), int(width * factor + 0.5)
 
 
 def short_side_size(size: Size, short: float) -> Size:

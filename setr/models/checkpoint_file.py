@@ -25,6 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from setr.data.file_hash import file_sha256
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
 from setr.models.pickle_limits import MAX_NAME_CHARACTERS, CostlyError
 from setr.models.restricted_unpickler import (
@@ -34,7 +35,6 @@ from setr.models.restricted_unpickler import (
     read_pickle,
     read_restricted,
 )
-from setr.models.weight_files import file_sha256
 
 RE_SAVE = (
     "where the file is trusted, save the weights alone: "

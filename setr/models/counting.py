@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from setr.models.decoders import MLAHead, UpHead
+from setr.models.decoders.table import decoder_with
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.variants import ENCODERS
 
@@ -55,8 +55,9 @@ def paper_parameter_count(model: Segmenter) -> int:
     Its columns hold the ADE20K models (150 classes, 512x512 crop) with auxiliary heads and, for each head of SETR,
     the unused 512 -> classes convolution.
     """
-    heads = [model.decode_head, *model.auxiliary_heads]
-    unused = sum(isinstance(head, UpHead | MLAHead) for head in heads) * (UNUSED_CHANNELS + 1) * model.num_classes
+    heads = [model.spec.decoder, *model.spec.auxiliary]
+    owners = sum(decoder_with(head).owns_unused_convolution for head in heads)
+    unused = owners * (UNUSED_CHANNELS + 1) * model.num_classes
     return parameter_count(model) + unused
 
 

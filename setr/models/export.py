@@ -5,10 +5,9 @@ The position table is resized inside the graph. Each file is read back and compa
 """
 
 import json
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,14 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from setr.data.atomic import give_rights, make_folder, storage_failure
+from setr.config import to_dict
+from setr.data.atomic import written_aside
+from setr.data.file_hash import file_sha256
 from setr.data.transforms import MEAN, STD
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.models.segmenter import Segmenter
-from setr.models.specification import SegmenterSpec, spec_to_json
-from setr.models.weight_files import file_sha256
+from setr.models.spec_json import spec_to_json
+from setr.models.specification import SegmenterSpec
 from setr.models.weights import SPEC_KEY, import_checkpoint
 
 # Float32 in another order of summation; a wrong resize or norm moves logits by 1e-3 and more.
@@ -44,7 +45,7 @@ class ExportRecord:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the record as plain values that json.dumps takes."""
-        return json.loads(json.dumps(asdict(self)))
+        return to_dict(self)
 
 
 def check_sizes(spec: SegmenterSpec) -> Sizes:
@@ -64,7 +65,7 @@ def export_weights(
     sizes = sizes or check_sizes(model.spec)
     spec = spec_to_json(model.spec)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
-    with _written_aside(path) as aside:
+    with written_aside(path) as aside:
         safetensors.torch.save_file(tensors, aside, {SPEC_KEY: json.dumps(spec, sort_keys=True)})
         read_back, _ = import_checkpoint(aside)
         record = _record(model, lambda images: read_back(images), aside, "safetensors", sizes, final=path)
@@ -96,7 +97,7 @@ def export_onnx(model: Segmenter, path: Path, *, sizes: Sizes | None = None) -> 
         ) from None
     sizes = sizes or check_sizes(model.spec)
     names = {0: "batch", 2: "height", 3: "width"}
-    with _written_aside(path) as aside, _on_cpu(model) as plain, torch.no_grad():
+    with written_aside(path) as aside, _on_cpu(model) as plain, torch.no_grad():
         program = torch.onnx.export(
             plain,
             (_images(model, sizes[-1], batch=2),),
@@ -122,7 +123,7 @@ def export_program(model: Segmenter, path: Path, *, sizes: Sizes | None = None) 
     """Writes `path` (.pt2, torch.export; batch, height and width dynamic), reads it back and returns the record."""
     sizes = sizes or check_sizes(model.spec)
     dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
-    with _written_aside(path) as aside, _on_cpu(model) as plain, torch.no_grad():
+    with written_aside(path) as aside, _on_cpu(model) as plain, torch.no_grad():
         program = torch.export.export(plain, (_images(model, sizes[-1], batch=2),), dynamic_shapes=(dynamic,))
         torch.export.save(program, aside)
         module = torch.export.load(aside).module()
@@ -137,21 +138,6 @@ def _on_cpu(model: Segmenter) -> Iterator[Segmenter]:
         yield model.eval().cpu()
     finally:
         model.to(device).train(training)
-
-
-@contextmanager
-def _written_aside(path: Path) -> Iterator[Path]:
-    """Yields a path in a temporary folder beside `path`; what was written there moves in if the block ends well."""
-    make_folder(path.parent)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".export-") as folder:
-        try:
-            yield Path(folder) / path.name
-            # The file itself comes last: whoever sees it sees what belongs to it.
-            for file in sorted(Path(folder).iterdir(), key=lambda file: file.name == path.name):
-                give_rights(file, folder=path.parent)
-                file.replace(path.with_name(file.name))
-        except OSError as error:
-            raise storage_failure(path, error) from None
 
 
 def _images(model: Segmenter, size: tuple[int, int], batch: int) -> Tensor:

@@ -9,8 +9,7 @@ leaving before the first layer, no dropout.
 from dataclasses import dataclass, fields
 from typing import Any
 
-from setr.paper.choices import FLAVOURS
-
+FLAVOURS = ("authors", "paper", "mmseg")
 Taps = tuple[int, ...]  # layers counted from 1, as the paper counts
 
 

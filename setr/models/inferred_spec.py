@@ -5,20 +5,20 @@ grid is square, and the resizes between convolutions are those of the format's s
 file (mmcv and mmengine do) goes before the rule; what the caller gives goes before both.
 """
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from setr.errors import InputError
 from setr.models.aligned_corners import aligned_corners
-from setr.models.layout import MAIN_LAYERS, taps_of
+from setr.models.decoders.decoder import Decoder, Tensors, taps_of
+from setr.models.decoders.table import DECODERS
 from setr.models.placement import square_grid
-from setr.models.specification import EncoderSize, FCNHeadSpec, FPNSpec, MLASpec, ResNetSpec, SegmenterSpec, UpHeadSpec
+from setr.models.shapes import Shapes, count, dims, on_resnet
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
 from setr.models.stored_settings import Settings
 from setr.models.variants import ENCODERS
 
-Shapes = Mapping[str, tuple[int, ...]]
 AUXILIARY_DEFAULT = (10, 15, 20, 24)  # layers of T-Large; PUP's, of which Naive has the first three
 
 
@@ -44,41 +44,40 @@ def infer_spec(
     `taps` are block indices from 0, shallow first: the last is what a Naive or PUP head reads, the first ones what
     the auxiliary heads read; MLA reads all. Raises InputError where names or shapes do not make a model.
     """
-    if any(name.startswith("encoder.body.") for name in shapes):
+    decoder = next(row for row in DECODERS.values() if row.recognised is not None and row.recognised(shapes))
+    assert decoder.inferred is not None
+    decisions: dict[str, Any] = {}
+    encoder: EncoderSize | ResNetSpec
+    if on_resnet(shapes):
         if num_heads is not None or taps is not None:
             raise InputError("E_CKPT_HEADS", "num_heads and taps are for transformers; the file holds a ResNet")
-        return _infer_baseline(shapes, settings, align_corners)
-    decisions: dict[str, Any] = {}
-    size, image_size = infer_encoder(shapes, settings, num_heads, decisions)
-    auxiliary_count = _count(shapes, r"auxiliary_heads\.(\d+)\.")
-    num_classes = _dims(shapes, "decode_head.classifier.weight", 4)[0]
-    head: MLASpec | UpHeadSpec
-    if any(name.startswith("neck.") for name in shapes):
-        head = _mla(shapes, size.embed_dim, flavour)
-        kind = "mla"
+        encoder, image_size = _infer_resnet(shapes, settings, decoder), settings.image_size or (512, 512)
     else:
-        stages = _count(shapes, r"decode_head\.convs\.(\d+)\.")
-        kind = "pup" if stages > 2 else "naive"
-        head = _up_head(shapes, "decode_head", _main_scales(stages, flavour, settings), size.embed_dim)
-    auxiliary = tuple(
-        _auxiliary_head(shapes, f"auxiliary_heads.{index}", kind, flavour, settings, size.embed_dim)
-        for index in range(auxiliary_count)
-    )
-    main_taps, auxiliary_taps = _taps(kind, size.depth, auxiliary_count, settings, taps, decisions)
-    if kind == "mla" and all(not spec.norm for spec in auxiliary):
-        auxiliary_taps = ()  # they read the neck's outputs
-    decisions |= {"decoder": kind, "num_classes": num_classes, "taps": list(main_taps)}
-    decisions["auxiliary_taps"] = list(auxiliary_taps)
-    aligned = _aligned(kind, num_classes, settings, align_corners, decisions)
+        encoder, image_size = infer_encoder(shapes, settings, num_heads, decisions)
+    num_classes = dims(shapes, "decode_head.classifier.weight", 4)[0]
+    aligned, from_what = aligned_corners(decoder.name, num_classes, settings, align_corners)
+    decisions |= {"align_corners": aligned, "align_corners_from": from_what}
+    if decoder.output_stride:
+        _require_undilated(settings)
+    heads = decoder.inferred(Tensors(shapes, flavour, settings, encoder))
+    decisions |= {"decoder": decoder.name, "num_classes": num_classes}
+    if isinstance(encoder, ResNetSpec):
+        main_taps, auxiliary_taps = decoder.taps(len(encoder.blocks)), heads.auxiliary_taps
+        said = "config in the file" if settings.output_stride else "the published configs"
+        decisions |= {"output_stride": encoder.output_stride, "output_stride_from": said}
+    else:
+        main_taps, auxiliary_taps = _taps(decoder, encoder.depth, len(heads.auxiliary), settings, taps, decisions)
+        auxiliary_taps = () if heads.reads_neck else auxiliary_taps
+        decisions |= {"taps": list(main_taps), "auxiliary_taps": list(auxiliary_taps)}
     spec = SegmenterSpec(
-        encoder=size,
+        encoder=encoder,
         image_size=image_size,
         num_classes=num_classes,
-        decoder=head,
+        decoder=heads.decoder,
         main_taps=main_taps,
-        auxiliary=auxiliary,
+        auxiliary=heads.auxiliary,
         auxiliary_taps=auxiliary_taps,
-        flavour=flavour,
+        flavour="mmseg" if isinstance(encoder, ResNetSpec) else flavour,
         align_corners=aligned,
     )
     return Inferred(spec, decisions)
@@ -88,10 +87,10 @@ def infer_encoder(
     shapes: Shapes, settings: Settings, num_heads: int | None, decisions: dict[str, Any]
 ) -> tuple[EncoderSize, tuple[int, int]]:
     """Returns the transformer's size and the image size (H, W pixels) of its position table; fills `decisions`."""
-    _, tokens, width = _dims(shapes, "encoder.pos_embed", 3)
-    patch_shape = _dims(shapes, "encoder.patch_embed.proj.weight", 4)
-    depth = _count(shapes, r"encoder\.blocks\.(\d+)\.")
-    hidden = _dims(shapes, "encoder.blocks.0.mlp.fc1.weight", 2)[0]
+    _, tokens, width = dims(shapes, "encoder.pos_embed", 3)
+    patch_shape = dims(shapes, "encoder.patch_embed.proj.weight", 4)
+    depth = count(shapes, r"encoder\.blocks\.(\d+)\.")
+    hidden = dims(shapes, "encoder.blocks.0.mlp.fc1.weight", 2)[0]
     patch = patch_shape[-1]
     if patch_shape[:3] != (width, 3, patch) or depth == 0 or patch == 0:
         raise InputError(
@@ -111,7 +110,7 @@ def infer_encoder(
         )
     grid, grid_said = _grid(tokens, patch, settings)
     classifier = "decode_head.classifier.weight"
-    channels = _dims(shapes, classifier, 4)[1] if classifier in shapes else 256
+    channels = dims(shapes, classifier, 4)[1] if classifier in shapes else 256
     name = next((name for name, row in ENCODERS.items() if (row.embed_dim, row.depth) == (width, depth)), "imported")
     size = EncoderSize(name, width, depth, int(heads), patch, hidden / width, decoder_channels=channels)
     decisions |= {"width": width, "depth": depth, "num_heads": int(heads), "num_heads_from": said}
@@ -137,7 +136,7 @@ def _grid(tokens: int, patch: int, settings: Settings) -> tuple[tuple[int, int],
 
 
 def _taps(
-    kind: str,
+    decoder: Decoder,
     depth: int,
     auxiliary: int,
     settings: Settings,
@@ -145,7 +144,8 @@ def _taps(
     decisions: dict[str, Any],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Returns the block indices that the decoder and the auxiliary heads read."""
-    reads_all = kind == "mla"
+    wanted = len(decoder.layers)
+    reads_all = wanted > 1
     if given is not None:
         main = tuple(given) if reads_all else tuple(given)[-1:]
         extra, said = tuple(given)[:auxiliary], "given"
@@ -154,11 +154,10 @@ def _taps(
         extra = settings.auxiliary_taps or settings.main_taps
         said = "config in the file"
     else:
-        main = taps_of(MAIN_LAYERS[kind], depth)
+        main = decoder.taps(depth)
         extra = main[:auxiliary] if reads_all else taps_of(AUXILIARY_DEFAULT, depth)[:auxiliary]
         said = "floor(layer x depth / 24) - 1"
     decisions["taps_from"] = said
-    wanted = len(MAIN_LAYERS[kind])
     right = len(main) == wanted and len(extra) >= auxiliary and list(main) == sorted(set(main))
     if not right or any(not 0 <= tap < depth for tap in main + extra):
         raise InputError(
@@ -171,94 +170,12 @@ def _taps(
     return main, extra[:auxiliary]
 
 
-def _main_scales(stages: int, flavour: str, settings: Settings) -> tuple[int, ...]:
-    if flavour == "mmseg":
-        # Naive ships with one stage and PUP with four; a factor of 4 for up to two keeps the product within the patch.
-        return (settings.up_scale or (4 if stages <= 2 else 2),) * stages
-    return (2,) * (stages - 1) + (1,)
-
-
-def _auxiliary_head(shapes: Shapes, prefix: str, kind: str, flavour: str, settings: Settings, width: int) -> UpHeadSpec:
-    stages = _count(shapes, re.escape(prefix) + r"\.convs\.(\d+)\.")
-    if flavour == "mmseg":
-        scales = (settings.auxiliary_up_scale or 4,) * stages
-    else:
-        # The authors' PUP configs resize twice (num_upsampe_layer=2), their Naive ones once.
-        kernel = shapes.get(f"{prefix}.convs.0.conv.weight", (0, 0, 0, 1))[-1]
-        scales = (4 if kind == "pup" and kernel == 3 else 1,) * stages
-    return _up_head(shapes, prefix, scales, width)
-
-
-def _up_head(shapes: Shapes, prefix: str, scales: tuple[int, ...], width: int) -> UpHeadSpec:
-    channels, kernel = _dims(shapes, f"{prefix}.classifier.weight", 4)[1], 1
-    if scales:
-        kernel = _dims(shapes, f"{prefix}.convs.0.conv.weight", 4)[-1]
-    norm = f"{prefix}.norm.weight" in shapes
-    return UpHeadSpec(
-        in_channels=width if norm or scales else channels,
-        channels=channels,
-        kernel=kernel,
-        up_scales=scales,
-        norm=norm,
-        convolution_bias=f"{prefix}.convs.0.conv.bias" in shapes,
-        classifier_bias=f"{prefix}.classifier.bias" in shapes,
-    )
-
-
-def _mla(shapes: Shapes, width: int, flavour: str) -> MLASpec:
-    return MLASpec(
-        in_channels=width,
-        levels=_count(shapes, r"neck\.norms\.(\d+)\."),
-        neck_channels=_dims(shapes, "neck.projections.0.conv.weight", 4)[0],
-        inner_channels=_dims(shapes, "decode_head.branches.0.0.conv.weight", 4)[0],
-        head_channels=_dims(shapes, "decode_head.branches.0.1.conv.weight", 4)[0],
-        classifier_kernel=_dims(shapes, "decode_head.classifier.weight", 4)[-1],
-        align_corners=flavour == "authors",
-    )
-
-
-def _infer_baseline(shapes: Shapes, settings: Settings, align_corners: bool | None) -> Inferred:
-    first, second, third, fourth = (_count(shapes, rf"encoder\.body\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
+def _infer_resnet(shapes: Shapes, settings: Settings, decoder: Decoder) -> ResNetSpec:
+    first, second, third, fourth = (count(shapes, rf"encoder\.body\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
     blocks = (first, second, third, fourth)
-    width = _dims(shapes, "encoder.body.layer1.0.conv1.weight", 4)[0]
-    num_classes = _dims(shapes, "decode_head.classifier.weight", 4)[0]
-    pyramid = "neck.laterals.0.weight" in shapes
-    kind = "semantic-fpn" if pyramid else "fcn"
-    said = "config in the file" if settings.output_stride else "the published configs"
-    stride = settings.output_stride or (32 if pyramid else 8)
-    decisions = {"decoder": kind, "num_classes": num_classes, "output_stride": stride, "output_stride_from": said}
-    aligned = _aligned(kind, num_classes, settings, align_corners, decisions)
-    _require_undilated(settings)
-    encoder = ResNetSpec(f"resnet-{sum(blocks) * 3 + 2}", blocks, stride, width)
-    head: FPNSpec | FCNHeadSpec
-    main_taps: tuple[int, ...]
-    auxiliary: tuple[FCNHeadSpec, ...] = ()
-    if pyramid:
-        channels = _dims(shapes, "neck.laterals.0.weight", 4)[0]
-        head_channels = _dims(shapes, "decode_head.branches.0.0.conv.weight", 4)[0]
-        head, main_taps = FPNSpec(encoder.stage_channels, channels, head_channels), (0, 1, 2, 3)
-    else:
-        head, main_taps = _fcn(shapes, "decode_head"), (3,)
-        if any(name.startswith("auxiliary_heads.0.") for name in shapes):
-            auxiliary = (_fcn(shapes, "auxiliary_heads.0"),)
-    spec = SegmenterSpec(
-        encoder=encoder,
-        image_size=settings.image_size or (512, 512),
-        num_classes=num_classes,
-        decoder=head,
-        main_taps=main_taps,
-        auxiliary=auxiliary,
-        auxiliary_taps=(2,) if auxiliary else (),
-        flavour="mmseg",
-        align_corners=aligned,
-    )
-    return Inferred(spec, decisions)
-
-
-def _aligned(kind: str, num_classes: int, settings: Settings, given: bool | None, decisions: dict[str, Any]) -> bool:
-    aligned, said = aligned_corners(kind, num_classes, settings, given)
-    decisions |= {"align_corners": aligned, "align_corners_from": said}
-    return aligned
+    width = dims(shapes, "encoder.body.layer1.0.conv1.weight", 4)[0]
+    stride = settings.output_stride or decoder.output_stride
+    return ResNetSpec(f"resnet-{sum(blocks) * 3 + 2}", blocks, stride, width)
 
 
 def _require_undilated(settings: Settings) -> None:
@@ -273,41 +190,5 @@ def _require_undilated(settings: Settings) -> None:
         )
 
 
-def _fcn(shapes: Shapes, prefix: str) -> FCNHeadSpec:
-    channels, in_channels = _dims(shapes, f"{prefix}.convs.0.conv.weight", 4)[:2]
-    convs = _count(shapes, re.escape(prefix) + r"\.convs\.(\d+)\.")
-    return FCNHeadSpec(in_channels, channels, convs, concatenate=f"{prefix}.fuse.conv.weight" in shapes)
-
-
 def _first(*choices: tuple[str, float | None]) -> tuple[float, str]:
     return next((value, said) for said, value in choices if value is not None)
-
-
-def _dims(shapes: Shapes, name: str, dimensions: int) -> tuple[int, ...]:
-    shape = shapes.get(name)
-    if shape is None or len(shape) != dimensions or 0 in shape:
-        raise InputError(
-            "E_CKPT_KEYS",
-            "a weight that says how large the model is",
-            where=name,
-            found="none" if shape is None else shape,
-            expected=f"{dimensions} dimensions",
-        )
-    return shape
-
-
-def _count(shapes: Shapes, pattern: str) -> int:
-    """Returns how many modules a list has: the largest index + 1, so that a hole in it shows as missing weights.
-
-    Raises InputError for an index beyond the number of weights: a single name could ask for a billion modules.
-    """
-    indices = {found[1]: name for name in shapes if (found := re.match(pattern, name))}
-    for index, name in indices.items():
-        if len(index) > len(str(len(shapes))) or int(index) >= len(shapes):
-            raise InputError(
-                "E_CKPT_KEYS",
-                "a weight counts more modules than the file has weights",
-                where=name[:80],
-                found=f"{len(shapes)} weights",
-            )
-    return max((int(index) + 1 for index in indices), default=0)

@@ -11,8 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.models.baselines import FCNHead, FPNNeck, SemanticFPNHead
-from setr.models.decoders import MLAHead, MLANeck, UpHead, initialise_head
+from setr.models.decoders.blocks import initialise_head
 from setr.models.encoder import TappedVisionTransformer, initialise_encoder
 from setr.models.flavours import flavour_rules
 from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
@@ -32,13 +31,10 @@ class Segmenter(nn.Module):
         self.spec = spec
         self.num_classes = spec.num_classes
         self.align_corners = spec.align_corners
-        parts = DECODERS[type(spec.decoder).__name__]
         self.encoder = ENCODERS[type(spec.encoder).__name__].build(spec)
-        self.neck: nn.Module | None = parts.neck(spec.decoder) if parts.neck else None
-        self.decode_head: nn.Module = parts.head(spec.decoder, spec.num_classes)
-        self.auxiliary_heads = nn.ModuleList(
-            DECODERS[type(head).__name__].head(head, spec.num_classes) for head in spec.auxiliary
-        )
+        self.neck = spec.decoder.build_neck()
+        self.decode_head = spec.decoder.build_head(spec.num_classes)
+        self.auxiliary_heads = nn.ModuleList(head.build_head(spec.num_classes) for head in spec.auxiliary)
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, list[Tensor]]:
         """Return logits (B, K, H, W) for normalised images (B, 3, H, W) of any H and W.
@@ -121,24 +117,14 @@ def seeded_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Seg
 
 def initialised(model: Segmenter, style: str) -> Segmenter:
     """Return the model filled with random values, by the style of its flavour: authors | mmseg."""
-    parts, encoder = DECODERS[type(model.spec.decoder).__name__], ENCODERS[type(model.spec.encoder).__name__]
+    encoder = ENCODERS[type(model.spec.encoder).__name__]
     style = encoder.style or style
     encoder.initialise(model.encoder, style)
     for part in (model.decode_head, *model.auxiliary_heads):
         initialise_head(part, style)
-    if model.neck is not None and parts.initialises_neck:
+    if model.neck is not None and model.spec.decoder.initialises_neck:
         initialise_head(model.neck, style)
     return model
-
-
-@dataclass(frozen=True)
-class DecoderParts:
-    """What a decoder's record stands for: its head, and a neck in front of it and of the auxiliary heads."""
-
-    head: Callable[[Any, int], nn.Module]  # called with the record and the number of classes
-    neck: Callable[[Any], nn.Module] | None = None
-    keeps_class_token: bool = True  # through the encoder's layers
-    initialises_neck: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,7 +141,7 @@ def _transformer(spec: SegmenterSpec) -> nn.Module:
     encoder = TappedVisionTransformer(
         spec.encoder,
         spec.image_size,
-        keep_class_token=DECODERS[type(spec.decoder).__name__].keeps_class_token,
+        keep_class_token=spec.decoder.keeps_class_token,
         last_tap=max(spec.main_taps + spec.auxiliary_taps),
         drop_path=spec.drop_path,
     )
@@ -174,12 +160,6 @@ def _keep(encoder: nn.Module, style: str) -> None:
 
 # By the name of the record in a SegmenterSpec. An experiment's code hash takes the entries that its model is made of
 # (setr.paper.code), so what another decoder computes does not count.
-DECODERS: dict[str, DecoderParts] = {
-    "UpHeadSpec": DecoderParts(UpHead),
-    "MLASpec": DecoderParts(MLAHead, MLANeck, keeps_class_token=False, initialises_neck=True),
-    "FCNHeadSpec": DecoderParts(FCNHead),
-    "FPNSpec": DecoderParts(SemanticFPNHead, FPNNeck),
-}
 ENCODERS: dict[str, EncoderParts] = {
     "EncoderSize": EncoderParts(_transformer, initialise_encoder),
     # The baselines are mmsegmentation's own, in the authors' repository too.

@@ -1,7 +1,25 @@
-"""What a model is, as plain values: a SegmenterSpec is complete, and goes to JSON and back."""
+"""What a model is, as plain values: a SegmenterSpec is complete. Each decoder has a record of its own in it."""
 
-from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class HeadSpec:
+    """What the record of a head (a frozen dataclass) says besides its values: how its modules are made."""
+
+    keeps_class_token = True  # through the encoder's layers
+    initialises_neck = False
+
+    def build_head(self, num_classes: int) -> "nn.Module":
+        """Returns the head's module."""
+        raise NotImplementedError
+
+    def build_neck(self) -> "nn.Module | None":
+        """Returns the module in front of the head and of the auxiliary heads, None if there is none."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -35,57 +53,6 @@ class ResNetSpec:
 
 
 @dataclass(frozen=True)
-class UpHeadSpec:
-    """A head of convolutions and resizes: Naive, PUP, and all auxiliary heads."""
-
-    in_channels: int
-    channels: int = 256
-    kernel: int = 1  # of each convolution before the classifier: 1 or 3
-    up_scales: tuple[int, ...] = (1,)  # one convolution each, followed by a bilinear resize of this factor (1: none)
-    norm: bool = True  # LayerNorm over the channels first
-    convolution_bias: bool = True
-    classifier_bias: bool = True
-
-
-@dataclass(frozen=True)
-class MLASpec:
-    """The MLA neck (per layer: LayerNorm, 1x1, top-down sums, 3x3) and head (per layer: two 3x3; one classifier)."""
-
-    in_channels: int
-    levels: int = 4
-    neck_channels: int = 256
-    inner_channels: int = 128  # of the first 3x3 of each branch
-    head_channels: int = 128  # of the second 3x3
-    up_scale: int = 4  # bilinear, between the branches and the classifier
-    classifier_kernel: int = 3
-    align_corners: bool = True  # of that resize
-
-
-@dataclass(frozen=True)
-class FCNHeadSpec:
-    """3x3 convolutions at the feature's resolution; with `concatenate`, one more 3x3 over input and result."""
-
-    in_channels: int
-    channels: int = 512
-    num_convs: int = 2
-    concatenate: bool = True
-    dropout: float = 0.1
-
-
-@dataclass(frozen=True)
-class FPNSpec:
-    """Semantic FPN: a top-down pyramid over four stages and a head that brings every level to stride 4."""
-
-    in_channels: tuple[int, ...]
-    channels: int = 256
-    head_channels: int = 128
-    dropout: float = 0.1
-
-
-HeadSpec = UpHeadSpec | MLASpec | FCNHeadSpec | FPNSpec
-
-
-@dataclass(frozen=True)
 class SegmenterSpec:
     """The structure of a model, complete: `build_segmenter` needs nothing else."""
 
@@ -94,35 +61,9 @@ class SegmenterSpec:
     num_classes: int
     decoder: HeadSpec
     main_taps: tuple[int, ...]  # layers (or ResNet stages) from 0 that the decoder reads, shallow first
-    auxiliary: tuple[UpHeadSpec | FCNHeadSpec, ...] = ()  # shallow layer first
+    auxiliary: tuple[HeadSpec, ...] = ()  # shallow layer first
     auxiliary_taps: tuple[int, ...] = ()  # empty with auxiliary heads: they read the neck's outputs in order
     cnn: ResNetSpec | None = None  # Hybrid: the CNN in the patch projection's place
     flavour: str = "authors"
     align_corners: bool = False  # of the last resize, from head logits to the image
     drop_path: float = 0.0
-
-
-def spec_to_json(spec: Any) -> Any:
-    """Return a spec as plain JSON values; every record carries its type's name under `type`."""
-    if is_dataclass(spec) and not isinstance(spec, type):
-        values = {field.name: spec_to_json(getattr(spec, field.name)) for field in fields(spec)}
-        return {"type": type(spec).__name__, **values}
-    if isinstance(spec, tuple | list):
-        return [spec_to_json(item) for item in spec]
-    return spec
-
-
-def spec_from_json(value: Any) -> Any:
-    """Return the spec that `spec_to_json` wrote."""
-    if isinstance(value, dict):
-        values = {key: spec_from_json(item) for key, item in value.items() if key != "type"}
-        return _SPEC_TYPES[value["type"]](**values)
-    if isinstance(value, list):
-        return tuple(spec_from_json(item) for item in value)
-    return value
-
-
-_SPEC_TYPES: dict[str, Any] = {
-    record.__name__: record
-    for record in (SegmenterSpec, EncoderSize, ResNetSpec, UpHeadSpec, MLASpec, FCNHeadSpec, FPNSpec)
-}

@@ -5,10 +5,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from setr.errors import InputError
-from setr.models.flavours import flavour_rules
-from setr.models.layout import MAIN_LAYERS, R50, baseline_spec, resnet, setr_heads, taps_of
-from setr.models.specification import EncoderSize, SegmenterSpec, spec_from_json, spec_to_json
-from setr.paper.choices import FLAVOURS, require_choice
+from setr.models.decoders.decoder import Asked
+from setr.models.decoders.table import DECODERS
+from setr.models.flavours import FLAVOURS, flavour_rules
+from setr.models.spec_json import spec_from_json, spec_to_json
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
+from setr.settings.choices import require_choice
 
 SCALES = ("paper", "miniature")
 
@@ -23,6 +25,9 @@ MINIATURES: dict[str, EncoderSize] = {
     "t-base": EncoderSize("t-base-miniature", 64, depth=4, num_heads=2, patch_size=8, decoder_channels=32),
     "t-large": EncoderSize("t-large-miniature", 96, depth=6, num_heads=3, patch_size=8, decoder_channels=32),
 }
+
+R50 = ResNetSpec("r-50", (3, 4, 6, 3))
+R101 = ResNetSpec("r-101", (3, 4, 23, 3))
 
 
 @dataclass(frozen=True)
@@ -57,7 +62,7 @@ class Variant:
     """One row of the tables: which decoder on which encoder from which weights."""
 
     name: str
-    decoder: str  # naive | pup | mla | fcn | semantic-fpn
+    decoder: str  # a row of setr.models.decoders.table
     encoder: str  # t-base | t-large | r-101 | r-101-bit
     pre: str  # R | 1K | 21K: pre-training of the transformer part (of the ResNet in the baselines), as printed
     pretrained: Pretrained | None = None
@@ -104,13 +109,25 @@ def variant_spec(
     rules = flavour_rules(require_choice("flavour", flavour, FLAVOURS))
     if num_classes < 2:
         raise InputError("E_CLASSES", "num_classes is too small", found=num_classes, expected="2 or more")
-    if row.decoder in ("fcn", "semantic-fpn"):
-        return baseline_spec(
-            row.decoder, row.encoder, num_classes=num_classes, crop_size=crop_size, miniature=miniature
+    decoder = DECODERS[require_choice("decoder", row.decoder, DECODERS)]
+    if decoder.output_stride:
+        # The baselines are mmsegmentation's own in every flavour.
+        body = replace(resnet(R101, miniature=miniature), output_stride=decoder.output_stride)
+        if row.encoder == "r-101-bit":
+            body = replace(body, name=f"{body.name}-bit", kind="bit")
+        heads = decoder.heads(Asked(row.encoder, body, rules, num_classes, crop_size, miniature))
+        return SegmenterSpec(
+            encoder=body,
+            image_size=crop_size,
+            num_classes=num_classes,
+            decoder=heads.decoder,
+            main_taps=decoder.taps(len(body.blocks)),
+            auxiliary=heads.auxiliary,
+            auxiliary_taps=heads.auxiliary_taps,
+            align_corners=heads.align_corners,
         )
-    require_choice("decoder", row.decoder, MAIN_LAYERS)
     size = sizes or (MINIATURES if miniature else ENCODERS)[row.encoder]
-    decoder, auxiliary, auxiliary_taps = setr_heads(row.decoder, row.encoder, size, rules, num_classes)
+    heads = decoder.heads(Asked(row.encoder, size, rules, num_classes, crop_size, miniature))
     cnn = None
     if row.cnn_pretrained is not None:
         cnn = replace(resnet(R50, miniature=miniature), output_stride=size.patch_size)
@@ -118,14 +135,27 @@ def variant_spec(
         encoder=size,
         image_size=crop_size,
         num_classes=num_classes,
-        decoder=decoder,
-        main_taps=taps_of(MAIN_LAYERS[row.decoder], size.depth),
-        auxiliary=auxiliary,
-        auxiliary_taps=auxiliary_taps,
+        decoder=heads.decoder,
+        main_taps=decoder.taps(size.depth),
+        auxiliary=heads.auxiliary,
+        auxiliary_taps=heads.auxiliary_taps,
         cnn=cnn,
         flavour=flavour,
+        align_corners=heads.align_corners,
         drop_path=drop_path,
     )
+
+
+def resnet(full: ResNetSpec, *, miniature: bool) -> ResNetSpec:
+    """Return the ResNet itself, or its miniature: a quarter of the width, the fewest blocks, stage 3 the deepest."""
+    if not miniature:
+        return full
+    return ResNetSpec(f"{full.name}-miniature", (1, 1, 2 if full is R101 else 1, 1), base_channels=16)
+
+
+def decoder_of_variant(variant: str) -> str:
+    """Returns the decoder of a row of the tables: naive, pup, mla, ..."""
+    return VARIANTS[require_choice("variant", variant, VARIANTS)].decoder
 
 
 def structure_record(spec: SegmenterSpec) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Files of weights, before they are opened: which names mean a file, where one is stored, its hash."""
+"""Files of weights, before they are opened: which names mean a file, and where one is stored."""
 
-import hashlib
 from pathlib import Path
 
 FILE_SUFFIXES = {".bin", ".pt", ".pth", ".safetensors", ".tar"}
@@ -16,9 +15,3 @@ def stored_file(folder: Path, name: str) -> Path:
     """Returns the file of these weights in the folder, whatever its suffix; where there is none, the one to make."""
     found = (folder / f"{name}{suffix}" for suffix in (".safetensors", *sorted(FILE_SUFFIXES)))
     return next((path for path in found if path.is_file()), folder / f"{name}.safetensors")
-
-
-def file_sha256(path: str | Path) -> str:
-    """Returns the SHA-256 of a file's bytes, as 64 hexadecimal digits."""
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from setr.errors import InputError
+from setr.models.variants import decoder_of_variant
 from setr.paper.protocols import Protocol, protocol
-from setr.paper.recipes import Recipe, decoder_of, recipe
+from setr.paper.recipes import Recipe, recipe
 from setr.paper.tables import Column, Row, Table, load_tables
 
 TABLES = (1, 2, 3, 4, 5, 6, 7)
@@ -58,11 +59,11 @@ class Cell:
 
     def published_recipe(self, flavour: str = "authors") -> Recipe:
         """Returns the recipe that the paper's number was trained with, as the flavour states it."""
-        return recipe(self.dataset, decoder_of(self.variant), self.schedule, flavour=flavour)
+        return recipe(self.dataset, decoder_of_variant(self.variant), self.schedule, flavour=flavour)
 
     def published_protocol(self) -> Protocol:
         """Returns the protocol that the paper's number was scored with, as far as is known."""
-        return protocol(self.dataset, decoder_of(self.variant), self.protocol)
+        return protocol(self.dataset, decoder_of_variant(self.variant), self.protocol)
 
 
 def cells(tables: Iterable[int] = TABLES) -> list[Cell]:

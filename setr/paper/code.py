@@ -43,6 +43,7 @@ NOT_FOLLOWED = (
     "setr.models.flavours",
     "setr.paper",
     "setr.reporting",
+    "setr.settings.choices",
     "setr.training.checkpoint",
     "setr.training.checkpoint_names",
     "setr.training.claims",
@@ -53,9 +54,11 @@ NOT_FOLLOWED = (
     "setr.training.watchdog",
 )
 # Records that enter the spec by their values: of these classes the methods count, not the fields and their defaults.
-RECORDS = ("setr.models.specification", "setr.settings.run")
+RECORDS = ("setr.models.decoders", "setr.models.specification", "setr.settings.run")
 # Tables of which an experiment uses the entries that its structure names.
-CHOSEN_TABLES = ("setr.models.segmenter:DECODERS", "setr.models.segmenter:ENCODERS", "setr.models.segmenter:STEMS")
+CHOSEN_TABLES = ("setr.models.segmenter:ENCODERS", "setr.models.segmenter:STEMS")
+# Where the records of decoders stand that a structure names: what these build is used, and no other decoder.
+DECODERS = "setr.models.decoders"
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ def _sliced(roots: tuple[str, ...], chosen: frozenset[str], package: Path) -> Sl
         if module is None or definition not in module.definitions:
             raise InputError("E_MODULE", "no such code to hash", where=root, expected=f"a definition under {package}")
         waiting.append((name, definition))
+    waiting.extend(_records(chosen, package))
     reached: dict[Place, _Definition] = {}
     while waiting:
         place = waiting.pop()
@@ -137,6 +141,14 @@ def _sliced(roots: tuple[str, ...], chosen: frozenset[str], package: Path) -> Sl
             waiting.extend(reached[place].uses)
     twice = {name for name, count in Counter(name for _, name in reached).items() if count > 1}
     return Slice({place: reached[place].digest(twice) for place in sorted(reached)})
+
+
+def _records(kinds: frozenset[str], package: Path) -> Iterator[Place]:
+    """Yields the records of decoders that are of these kinds."""
+    for file in sorted(package.joinpath(*DECODERS.split(".")[1:]).glob("*.py")):
+        name = f"{DECODERS}.{file.stem}"
+        module = _module(name, package)
+        yield from ((name, kind) for kind in sorted(kinds) if module is not None and kind in module.definitions)
 
 
 class _Module:
@@ -244,8 +256,8 @@ class _Definition:
     def __init__(self, module: _Module, name: str, chosen: frozenset[str] | None, package: Path) -> None:
         self.module, self.package = module, package
         self.uses: set[Place] = set()
-        record = _is_under(module.name, RECORDS)
         nodes = module.definitions[name]
+        record = _is_under(module.name, RECORDS) and all(map(_is_dataclass, nodes))
         texts = [definition_text(node, self._resolve, values_only=record, chosen=chosen) for node in nodes]
         self.pieces = "\n".join(texts).split(self._MARK)
         for annotation in [] if record else itertools.chain.from_iterable(map(annotated_names, nodes)):
@@ -277,6 +289,12 @@ def _definition(place: Place, chosen: frozenset[str] | None, package: Path) -> _
     module = _module(place[0], package)
     assert module is not None
     return _Definition(module, place[1], chosen, package)
+
+
+def _is_dataclass(node: ast.stmt) -> bool:
+    """Returns whether a definition is a record: other classes of its module count with their fields."""
+    decorators = node.decorator_list if isinstance(node, ast.ClassDef) else []
+    return any(isinstance(part, ast.Name) and part.id == "dataclass" for each in decorators for part in ast.walk(each))
 
 
 def _unquoted(annotation: ast.expr) -> ast.AST:

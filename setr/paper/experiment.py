@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from setr.errors import InputError
+from setr.models.specification import SegmenterSpec
+from setr.models.variants import structure_of, variant_spec
 from setr.paper.recipes import Recipe
 from setr.paper.spec import spec_values
 
@@ -78,6 +80,21 @@ class Experiment:
         if not same:
             raise InputError("E_EXPERIMENT", "the record's spec is not that of its values", found=experiment.spec[:12])
         return experiment
+
+
+def model_of(experiment: Experiment, classes: int) -> SegmenterSpec:
+    """Returns the structure of the experiment's model; raises InputError for a crop that it cannot have."""
+    if experiment.model:
+        return structure_of(experiment.model)[0]
+    recipe = experiment.recipe  # a record of the first version names a variant
+    return variant_spec(
+        experiment.variant,
+        num_classes=classes,
+        crop_size=recipe.crop_size,
+        scale=experiment.scale,
+        flavour=recipe.flavour,
+        drop_path=recipe.drop_path,
+    )
 
 
 def identity_of(record: Mapping[str, Any]) -> str:

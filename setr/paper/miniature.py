@@ -8,8 +8,9 @@ import math
 from dataclasses import replace
 
 from setr.config import MiniatureConfig
+from setr.data.datasets import DATASETS
 from setr.errors import InputError
-from setr.paper.protocols import NUM_CLASSES, Protocol
+from setr.paper.protocols import Protocol, overlapping
 from setr.paper.recipes import Recipe
 
 DATASET = "scenes"  # stands for every data set of the tables
@@ -43,13 +44,19 @@ def miniature_recipe(recipe: Recipe, schedule: str, config: MiniatureConfig) -> 
     )
 
 
+def unpublished_recipe(miniature: MiniatureConfig | None) -> Recipe:
+    """Returns the recipe of a training that is no cell of the paper's, before its own settings; None: paper scale."""
+    if miniature is None:
+        return Recipe()
+    return Recipe(iterations=1000, crop_size=miniature.crop_size, base_size=None)
+
+
 def miniature_protocol(protocol: Protocol, config: MiniatureConfig) -> Protocol:
     """Returns the protocol on images of their own size, with windows of the miniature's crop at the paper's overlap."""
-    height, width = config.crop_size
     return replace(
         protocol,
         resize=None,
-        window=(height, width),
-        stride=(max(1, height * 2 // 3), max(1, width * 2 // 3)),
-        num_classes=NUM_CLASSES[DATASET],
+        window=config.crop_size,
+        stride=overlapping(config.crop_size),
+        num_classes=DATASETS[DATASET].num_classes,
     )

@@ -3,10 +3,12 @@
 import hashlib
 from dataclasses import asdict, dataclass, field
 
-from setr.paper.choices import DATASETS, DECODERS, PROTOCOL_KINDS, require_choice
+from setr.data.datasets import DATASETS, PUBLISHED
+from setr.models.decoders.table import DECODERS
+from setr.paper.choices import DECODERS as PUBLISHED_DECODERS
+from setr.paper.choices import PROTOCOL_KINDS
 from setr.paper.experiment import canonical_json
-
-ANY_LONG_SIDE = 1 << 20  # pixels; as the long side of `resize`: only the short side counts
+from setr.settings.choices import require_choice
 
 SHORT_SIDE_RULES = ("authors-2021-03", "authors-head", "paper", "mmseg-0.6", "mmseg")
 
@@ -51,19 +53,12 @@ class Protocol:
         return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
 
 
-NUM_CLASSES = {"cityscapes": 19, "ade20k": 150, "pascal_context": 60, "camvid": 11, "scenes": 19}
+RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
-_SIX_RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
-_THREE_RATIOS = (0.5, 0.75, 1.0)
 
-# Window and stride of the SETR models: the crop, and the strides of the released configurations (not in the paper).
-_WINDOW = {
-    "cityscapes": (768, 512),
-    "scenes": (768, 512),
-    "ade20k": (512, 341),
-    "pascal_context": (480, 320),
-}
-_RESIZE = {"cityscapes": (2049, 1025), "scenes": (2049, 1025), "ade20k": (2048, 512)}
+def overlapping(window: tuple[int, int]) -> tuple[int, int]:
+    """Returns the stride of windows (height, width) that nobody published one for: two thirds of a window."""
+    return max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3)
 
 
 def protocol(dataset: str, decoder: str, kind: str, *, short_side: str = "authors-2021-03") -> Protocol:
@@ -72,46 +67,25 @@ def protocol(dataset: str, decoder: str, kind: str, *, short_side: str = "author
     `short_side` matters for the multi-scale scores of the SETR models only; the name is "ss", or "ms" for the reading
     of the tables and "ms-<rule>" for another one.
     """
-    require_choice("data set", dataset, DATASETS)
-    require_choice("decoder", decoder, DECODERS)
+    require_choice("data set", dataset, PUBLISHED)
+    require_choice("decoder", decoder, PUBLISHED_DECODERS)
     require_choice("protocol kind", kind, PROTOCOL_KINDS)
     require_choice("short_side rule", short_side, SHORT_SIDE_RULES)
     multi = kind == "ms"
-    baseline = decoder in ("fcn", "semantic-fpn")
+    baseline = DECODERS[decoder].output_stride > 0
+    published = PUBLISHED[dataset]
+    geometry = published.geometry(decoder)
     rule = ("mmseg-0.6" if baseline else short_side) if multi else "authors-head"
-    resize, mode, window, stride = _geometry(dataset, decoder)
-    if dataset == "pascal_context":
-        # The authors score single scale at short side 520; (520, 520) bounds the long side, as the baselines have it.
-        resize = (520, 520) if multi or baseline else (ANY_LONG_SIDE, 520)
+    stops_at_one = decoder in published.stop_at_one.get(rule, ())
+    ratios = tuple(ratio for ratio in RATIOS if ratio <= 1 or not stops_at_one)
     return Protocol(
         name="ms-" + short_side if multi and not baseline and short_side != "authors-2021-03" else kind,
-        resize=resize,
-        mode=mode,
-        window=window,
-        stride=stride,
-        ratios=_ratios(dataset, decoder, rule) if multi else (1.0,),
+        resize=geometry.base_size if multi else geometry.single_scale or geometry.base_size,
+        mode=geometry.mode,
+        window=geometry.crop_size,
+        stride=geometry.stride,
+        ratios=ratios if multi else (1.0,),
         flip=multi,
         short_side=rule,
-        num_classes=NUM_CLASSES[dataset],
+        num_classes=DATASETS[dataset].num_classes,
     )
-
-
-def _geometry(dataset: str, decoder: str) -> tuple[tuple[int, int] | None, str, tuple[int, int], tuple[int, int]]:
-    """Returns resize, mode, window and stride of a decoder on a data set."""
-    if dataset == "camvid":  # not in the paper: windows of the crop over the image's own 480 x 360 pixels
-        return None, "slide", (352, 480), (235, 320)
-    resize, (window, stride) = _RESIZE.get(dataset), _WINDOW[dataset]
-    if decoder in ("naive", "pup", "mla") or dataset == "pascal_context":
-        return resize, "slide", (window, window), (stride, stride)
-    if dataset == "ade20k":
-        return resize, "whole", (window, window), (window, window)
-    if decoder == "fcn":
-        return resize, "slide", (769, 769), (513, 513)
-    return (2048, 1024), "whole", (512, 1024), (512, 1024)
-
-
-def _ratios(dataset: str, decoder: str, rule: str) -> tuple[float, ...]:
-    """Returns the multi-scale ratios; on ADE20K the released configurations stop at 1.0, PUP's until May 2021."""
-    if dataset != "ade20k" or rule not in ("authors-2021-03", "authors-head"):
-        return _SIX_RATIOS
-    return _SIX_RATIOS if decoder == "pup" and rule == "authors-head" else _THREE_RATIOS

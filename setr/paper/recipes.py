@@ -7,9 +7,15 @@
 
 import re
 from dataclasses import dataclass, fields
+from typing import Any
 
+from setr.data.datasets import PUBLISHED
 from setr.errors import InputError
-from setr.paper.choices import DATASETS, DECODERS, FLAVOURS, require_choice
+from setr.models.decoders.table import DECODERS
+from setr.models.flavours import FLAVOURS
+from setr.paper.choices import DATASETS
+from setr.paper.choices import DECODERS as PUBLISHED_DECODERS
+from setr.settings.choices import require_choice
 
 
 @dataclass(frozen=True)
@@ -68,33 +74,6 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "precision": ("float32", "bfloat16"),
 }
 
-# Scenes are written in Cityscapes' layout and take its recipe; CamVid is not in the paper: Cityscapes' recipe at its
-# images' own 480 x 360 pixels, the crop the largest multiple of the patch inside.
-_CROP_SIZE = {
-    "cityscapes": (768, 768),
-    "ade20k": (512, 512),
-    "pascal_context": (480, 480),
-    "camvid": (352, 480),
-    "scenes": (768, 768),
-}
-_BATCH_SIZE = {"cityscapes": 8, "ade20k": 16, "pascal_context": 16, "camvid": 8, "scenes": 8}
-_BASE_SIZE: dict[str, tuple[int, int] | None] = {
-    "cityscapes": (2049, 1025),
-    "ade20k": (2048, 512),
-    "pascal_context": (520, 520),
-    "camvid": None,
-    "scenes": (2049, 1025),
-}
-
-# Base learning rates by flavour and decoder: (Cityscapes, CamVid, scenes), ADE20K, Pascal Context. None: nobody
-# published one. Heads train at ten times this, which both code bases have and the paper does not mention.
-_BASE_LR: dict[str, dict[str, tuple[float, float, float | None]]] = {
-    "authors": {"naive": (0.01, 0.01, 0.01), "pup": (0.01, 0.001, 0.001), "mla": (0.002, 0.001, 0.001)},
-    "paper": {"naive": (0.01, 0.001, 0.001), "pup": (0.01, 0.001, 0.001), "mla": (0.01, 0.001, 0.001)},
-    "mmseg": {"naive": (0.01, 0.01, None), "pup": (0.01, 0.001, None), "mla": (0.002, 0.001, None)},
-}
-_LR_COLUMN = {"cityscapes": 0, "camvid": 0, "scenes": 0, "ade20k": 1, "pascal_context": 2}
-
 
 def iterations(schedule: str) -> int:
     """Returns the optimiser steps of a schedule as the tables write it: 80k -> 80000; plain integers are steps."""
@@ -104,80 +83,47 @@ def iterations(schedule: str) -> int:
     return int(match[1]) * (1000 if match[2] else 1)
 
 
-def decoder_of(variant: str) -> str:
-    """Returns the decoder word (naive, pup, mla, fcn, semantic-fpn) that a variant's name stands for."""
-    for prefix, decoder in (
-        ("setr-naive", "naive"),
-        ("setr-pup", "pup"),
-        ("setr-mla", "mla"),
-        ("hybrid", "naive"),  # the paper's Hybrid is ResNet-50 + SETR-Naive-Base
-        ("semantic-fpn", "semantic-fpn"),
-        ("fcn", "fcn"),
-    ):
-        if variant == prefix or variant.startswith(prefix + "-"):
-            return decoder
-    raise InputError(
-        "E_CHOICE",
-        "variant of no known decoder",
-        found=variant,
-        expected="a name that starts with setr-naive, setr-pup, setr-mla, hybrid, fcn or semantic-fpn",
-    )
-
-
 def recipe(dataset: str, decoder: str, schedule: str, *, flavour: str = "authors") -> Recipe:
     """Returns the published training recipe of a decoder on a data set, e.g. recipe("cityscapes", "pup", "80k").
 
     Raises InputError for an unknown word, and where a flavour published no recipe (mmseg on Pascal Context).
     """
     require_choice("data set", dataset, DATASETS)
-    require_choice("decoder", decoder, DECODERS)
+    require_choice("decoder", decoder, PUBLISHED_DECODERS)
     require_choice("flavour", flavour, FLAVOURS)
     steps = iterations(schedule)
     every = max(1, steps // 10)  # 4k of 40k, 8k of 80k, 16k of 160k in the released schedules
-    common = {
+    common: dict[str, Any] = {
         "flavour": flavour,
         "iterations": steps,
         "poly_end": "iterations_minus_one" if flavour == "mmseg" else "iterations",
         "evaluate_every": every,
         "checkpoint_every": every,
     }
-    if decoder in ("fcn", "semantic-fpn"):
-        return Recipe(**_baseline(dataset, decoder), **common)  # type: ignore[arg-type]
-    if decoder not in _BASE_LR[flavour]:
-        raise InputError(
-            "E_RECIPE", "the decoder has no base learning rate", found=decoder, expected=", ".join(_BASE_LR[flavour])
+    published = PUBLISHED[dataset]
+    geometry = published.geometry(decoder)
+    common |= {
+        "batch_size": published.batch_size,
+        "crop_size": geometry.crop_size,
+        "base_size": geometry.base_size,
+    }
+    if DECODERS[decoder].output_stride:
+        # What mmsegmentation 0.6 trained the baselines with: the paper copied these numbers, in every flavour.
+        return Recipe(
+            base_lr=published.baseline_lr,
+            weight_decay=published.baseline_weight_decay,
+            head_lr_multiplier=1.0,
+            auxiliary_weight=0.4 if decoder == "fcn" else 0.0,
+            **common,
         )
-    base_lr = _BASE_LR[flavour][decoder][_LR_COLUMN[dataset]]
-    if base_lr is None:
+    rates = published.base_lr.get(flavour)
+    if rates is None:
         raise InputError(
             "E_RECIPE",
-            "mmsegmentation ships no SETR recipe for Pascal Context",
+            f"mmsegmentation ships no SETR recipe for {dataset.replace('_', ' ').title()}",
             where=f"{dataset} {decoder}",
             remedy="use flavour authors or paper",
         )
-    return Recipe(
-        batch_size=_BATCH_SIZE[dataset],
-        crop_size=_CROP_SIZE[dataset],
-        base_lr=base_lr,
-        base_size=_BASE_SIZE[dataset],
-        **common,  # type: ignore[arg-type]
-    )
-
-
-def _baseline(dataset: str, decoder: str) -> dict[str, object]:
-    """Returns what mmsegmentation 0.6 trained the baselines with: the paper copied these numbers, in every flavour."""
-    crop_size, base_size = _CROP_SIZE[dataset], _BASE_SIZE[dataset]
-    if _LR_COLUMN[dataset] == 0 and dataset != "camvid":
-        # 769 for dilated FCN is the crop whose numbers the paper prints; Semantic FPN has 512 x 1024 only.
-        crop_size, base_size = ((769, 769), (2049, 1025)) if decoder == "fcn" else ((512, 1024), (2048, 1024))
-    # Pascal Context has its own rate and decay for every model of that toolbox; no Semantic FPN was published on it.
-    pascal = dataset == "pascal_context"
-    return {
-        "batch_size": _BATCH_SIZE[dataset],
-        "crop_size": crop_size,
-        "base_size": base_size,
-        "base_lr": 0.004 if pascal else 0.01,
-        "weight_decay": 1.0e-4 if pascal else 5.0e-4,
-        "head_lr_multiplier": 1.0,
-        "auxiliary_weight": 0.4 if decoder == "fcn" else 0.0,
-    }
+    if decoder not in rates:
+        raise InputError("E_RECIPE", "the decoder has no base learning rate", found=decoder, expected=", ".join(rates))
+    return Recipe(base_lr=rates[decoder], **common)

@@ -6,9 +6,9 @@ number follows from the shapes.
 
 from dataclasses import dataclass
 
+from setr.models.tally import FLOAT32
 from setr.paper.recipes import Recipe
 from setr.planning.structure import Footprint
-from setr.planning.tally import FLOAT32
 
 # Of the context and the libraries' kernels and workspaces, in bytes.
 CONTEXT = {"cuda": 1_200_000_000, "cpu": 600_000_000}

@@ -4,9 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from setr.models.specification import SegmenterSpec
-from setr.models.variants import variant_spec
-from setr.paper.experiment import Experiment
+from setr.paper.experiment import Experiment, model_of
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
 from setr.planning.memory import CONTEXT, state_bytes, training_memory
@@ -57,19 +55,6 @@ class Estimate:
     def gpu_hours(self) -> float:
         """Returns GPUs times hours."""
         return self.ways.workers * self.seconds / 3600
-
-
-def model_of(experiment: Experiment, classes: int) -> SegmenterSpec:
-    """Returns the structure of the experiment's model; raises InputError for a crop that it cannot have."""
-    recipe = experiment.recipe
-    return variant_spec(
-        experiment.variant,
-        num_classes=classes,
-        crop_size=recipe.crop_size,
-        scale=experiment.scale,
-        flavour=recipe.flavour,
-        drop_path=recipe.drop_path,
-    )
 
 
 def estimate(

@@ -1,20 +1,11 @@
 """A model's training pass on paper, from its SegmenterSpec: the same layers, in the order that the model runs them."""
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from setr.models.specification import (
-    EncoderSize,
-    FCNHeadSpec,
-    FPNSpec,
-    HeadSpec,
-    MLASpec,
-    ResNetSpec,
-    SegmenterSpec,
-    UpHeadSpec,
-)
-from setr.planning.tally import FLOAT32, INT64, Activation, Tally
+from setr.models.decoders.table import decoder_with
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
+from setr.models.tally import FLOAT32, INT64, Activation, Tally
 
 STRIPS_FROM = 300  # classes x pixel ratio from which a GPU's loss is walked in strips (setr.training.loss.strips_win)
 
@@ -38,22 +29,24 @@ class Footprint:
 def footprint(
     spec: SegmenterSpec, size: tuple[int, int], precision: str = "float32", device: str = "cuda"
 ) -> Footprint:
-    """Returns what a training pass takes for images of H x W pixels; `device` decides how the loss is computed."""
+    """Returns what a training pass takes for images of H x W pixels; `device` decides how the loss is computed.
+
+    Raises InputError for a head that no decoder of the table has.
+    """
     tally = Tally(precision, device)
     layers = Tally(precision, device)  # the transformer layers apart, for checkpointing
     image = tally.new(3, *size, FLOAT32)
     features, last = _encode(spec, image, tally, layers)
     main = features[: len(spec.main_taps)]
     auxiliary = features[len(spec.main_taps) :]
-    if isinstance(spec.decoder, MLASpec):
-        main = _mla_neck(spec.decoder, main, tally)
-    elif isinstance(spec.decoder, FPNSpec):
-        main = _fpn_neck(spec.decoder, main, tally)
-    _loss(_head(spec.decoder, main, size, spec.num_classes, tally), size, tally)
+    decoder = decoder_with(spec.decoder)
+    if decoder.neck_cost is not None:
+        main = decoder.neck_cost(spec.decoder, main, tally)
+    _loss(decoder.cost(spec.decoder, main, size, spec.num_classes, tally), size, tally)
     inference = tally.flops + layers.flops
     sources = auxiliary if spec.auxiliary_taps else main
     for head, source in zip(spec.auxiliary, sources, strict=False):
-        _loss(_head(head, [source], size, spec.num_classes, tally), size, tally)
+        _loss(decoder_with(head).cost(head, [source], size, spec.num_classes, tally), size, tally)
     depth = last + 1
     kept = depth * layers_input(spec, size) + layers.saved // depth if layers.saved else 0
     return Footprint(
@@ -93,7 +86,7 @@ def _encode(spec: SegmenterSpec, image: Activation, tally: Tally, layers: Tally)
         [*_, last_map] = _resnet(spec.cnn, image, tally)
         x = tally.conv(last_map, encoder.embed_dim, 1, bias=True)
         grid = (x.height, x.width)
-    has_token = not isinstance(spec.decoder, MLASpec)
+    has_token = spec.decoder.keeps_class_token
     rows, columns = (side // encoder.patch_size for side in spec.image_size)
     tally.weight((rows * columns + 1) * encoder.embed_dim, encoder.embed_dim, cast=False)
     tally.frozen += 0 if has_token else encoder.embed_dim
@@ -170,83 +163,6 @@ def _bit_block(x: Activation, channels: int, stride: int, first: bool, tally: Ta
     inner = tally.group_norm_relu(tally.conv(before, channels // 4, 1, standard=True))
     inner = tally.group_norm_relu(tally.conv(inner, channels // 4, 3, stride=stride, standard=True))
     return tally.add(tally.conv(inner, channels, 1, standard=True), shortcut)
-
-
-def _head(
-    spec: HeadSpec, features: Sequence[Activation], size: tuple[int, int], classes: int, tally: Tally
-) -> Activation:
-    """Returns a head's logits before the last resize."""
-    if isinstance(spec, UpHeadSpec):
-        return _up_head(spec, features[-1], size, classes, tally)
-    if isinstance(spec, MLASpec):
-        return _mla_head(spec, features, classes, tally)
-    if isinstance(spec, FCNHeadSpec):
-        return _fcn_head(spec, features[-1], classes, tally)
-    return _fpn_head(spec, features, classes, tally)
-
-
-def _conv_norm_relu(
-    x: Activation, channels: int, kernel: int, tally: Tally, *, scale: int = 1, bias: bool = False
-) -> Activation:
-    if kernel == 1:
-        return tally.batch_norm_relu(tally.resize(tally.conv(x, channels, 1, bias=bias), scale))
-    return tally.batch_norm_relu(tally.conv(tally.resize(x, scale), channels, kernel, bias=bias))
-
-
-def _up_head(spec: UpHeadSpec, x: Activation, size: tuple[int, int], classes: int, tally: Tally) -> Activation:
-    x = tally.layer_norm(x) if spec.norm else x
-    pending = 1
-    for scale in spec.up_scales:
-        x = _conv_norm_relu(x, spec.channels, spec.kernel, tally, scale=pending, bias=spec.convolution_bias)
-        pending = scale
-    logits = tally.conv(x, classes, 1, bias=spec.classifier_bias)
-    if (logits.height * pending, logits.width * pending) == size:
-        return logits
-    return tally.resize(logits, pending)
-
-
-def _mla_neck(spec: MLASpec, features: Sequence[Activation], tally: Tally) -> list[Activation]:
-    streams = [_conv_norm_relu(tally.layer_norm(x), spec.neck_channels, 1, tally) for x in features]
-    for index in reversed(range(len(streams) - 1)):
-        streams[index] = tally.add(streams[index], streams[index + 1])
-    return [_conv_norm_relu(x, spec.neck_channels, 3, tally) for x in streams]
-
-
-def _mla_head(spec: MLASpec, features: Sequence[Activation], classes: int, tally: Tally) -> Activation:
-    branches = [
-        _conv_norm_relu(_conv_norm_relu(x, spec.inner_channels, 3, tally), spec.head_channels, 3, tally)
-        for x in features
-    ]
-    joined = tally.new(spec.head_channels * len(branches), branches[0].height, branches[0].width, branches[0].itemsize)
-    if spec.classifier_kernel == 1:
-        return tally.resize(tally.conv(joined, classes, 1, bias=True), spec.up_scale)
-    return tally.conv(tally.resize(joined, spec.up_scale), classes, spec.classifier_kernel, bias=True)
-
-
-def _fcn_head(spec: FCNHeadSpec, features: Activation, classes: int, tally: Tally) -> Activation:
-    x = features
-    for _ in range(spec.num_convs):
-        x = _conv_norm_relu(x, spec.channels, 3, tally)
-    if spec.concatenate:
-        joined = tally.new(features.channels + x.channels, x.height, x.width, max(x.itemsize, features.itemsize))
-        x = _conv_norm_relu(joined, spec.channels, 3, tally)
-    return tally.conv(tally.dropout(x), classes, 1, bias=True)
-
-
-def _fpn_neck(spec: FPNSpec, features: Sequence[Activation], tally: Tally) -> list[Activation]:
-    levels = [tally.conv(x, spec.channels, 1, bias=True) for x in features]
-    for index in reversed(range(len(levels) - 1)):
-        levels[index] = tally.add(levels[index], levels[index + 1])
-    return [tally.conv(level, spec.channels, 3, bias=True) for level in levels]
-
-
-def _fpn_head(spec: FPNSpec, features: Sequence[Activation], classes: int, tally: Tally) -> Activation:
-    total = _conv_norm_relu(features[0], spec.head_channels, 3, tally)
-    for level, x in enumerate(features[1:], start=1):
-        for _ in range(level):
-            x = tally.resize(_conv_norm_relu(x, spec.head_channels, 3, tally), 2)
-        total = tally.add(total, tally.resize_to(x, (total.height, total.width)))
-    return tally.conv(tally.dropout(total), classes, 1, bias=True)
 
 
 def _loss(logits: Activation, size: tuple[int, int], tally: Tally) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from setr.data.datasets import published_of
 from setr.evaluation.views import multi_scale_sizes, windows
 from setr.paper.protocols import Protocol
 from setr.paper.recipes import Recipe
@@ -13,10 +14,6 @@ from setr.planning.structure import Footprint
 BACKWARD = 2  # times the forward pass
 # A worker more costs this share of a step (collectives, smaller matrices); on paper, for one node.
 SHARING_COST = 0.05
-
-# Height and width of the images as published; other data sets are taken as one window each.
-IMAGE_SIZES = {"cityscapes": (1024, 2048), "ade20k": (512, 683), "pascal_context": (375, 500), "camvid": (360, 480)}
-VALIDATION_IMAGES = {"cityscapes": 500, "ade20k": 2000, "pascal_context": 5105, "camvid": 101}
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,9 @@ def kind_of(
 
 def views_per_image(protocol: Protocol, dataset: str) -> float:
     """Returns the model's passes over windows for one validation image, flips included."""
-    size = IMAGE_SIZES.get(dataset, protocol.window)
+    published = published_of(dataset)
+    # Images of other data sets are taken as one window each.
+    size = (published and published.image_size) or protocol.window
     if protocol.mode != "slide":
         return float((1 + protocol.flip) * len(protocol.ratios))
     sizes = multi_scale_sizes(size, protocol)

@@ -1,17 +1,15 @@
 """The commands that make a result again, from what was recorded of it."""
 
-import dataclasses
-import json
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
-from setr.config import MiniatureConfig
+from setr.config import MiniatureConfig, to_dict
 from setr.errors import InputError
 from setr.paper.cells import find_cell
-from setr.paper.miniature import miniature_recipe
+from setr.paper.miniature import miniature_recipe, unpublished_recipe
 from setr.paper.recipes import Recipe
 from setr.reporting.results import Result
 
@@ -63,7 +61,7 @@ def score_command(result: Result, protocol: str = "") -> str:
 def _recipe_words(result: Result, recipe: Mapping[str, Any]) -> list[str]:
     """Returns the overrides by which the recipe differs from what the command would take without them."""
     miniature = _miniature(result)
-    usual = json.loads(json.dumps(dataclasses.asdict(_usual_recipe(result, miniature))))
+    usual = to_dict(_usual_recipe(result, miniature))
     different = {name: value for name, value in recipe.items() if value != usual.get(name)}
     if not result.cells:
         different |= {name: recipe[name] for name in _FOLLOWS if name in recipe}
@@ -89,7 +87,7 @@ def _usual_recipe(result: Result, miniature: MiniatureConfig) -> Recipe:
     """Returns the recipe that the command would train by without more words."""
     small = result.of("scale") == "miniature"
     if not result.cells:
-        return Recipe(iterations=1000, crop_size=miniature.crop_size, base_size=None) if small else Recipe()
+        return unpublished_recipe(miniature if small else None)
     cell = find_cell(result.cells[0])
     try:
         published = cell.published_recipe(result.of("recipe", {}).get("flavour", "authors"))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from setr.paper.recipes import decoder_of
+from setr.models.variants import decoder_of_variant
 from setr.reporting.chosen_cells import fullest, mean_of, results_of, row_name, two_digits, unique_cells
 from setr.reporting.drawing import COLOURS, DECODER_NAMES, FAINT, MARKERS, Figure, svg
 from setr.reporting.results import Result
@@ -77,7 +77,7 @@ def _against(report: TableReport, cost: Cost) -> Figure | None:
     canvas = Canvas(figsize=(7.8, 4.4), layout="constrained")
     axis = canvas.subplots()
     for index, (decoder, name) in enumerate(DECODER_NAMES.items()):
-        mine = [point for point in points if decoder_of(point[2].cell.variant) == decoder]
+        mine = [point for point in points if decoder_of_variant(point[2].cell.variant) == decoder]
         if mine:
             x, y = [point[0] for point in mine], [point[1] for point in mine]
             axis.scatter(x, y, color=COLOURS[index], marker=MARKERS[index], s=34, label=name)

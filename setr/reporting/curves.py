@@ -7,8 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from setr.paper.recipes import decoder_of
-from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, Figure, svg
+from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, Figure, decoder_shown, svg
 from setr.reporting.results import Result
 
 _POINTS = 60  # of one line; more are averaged
@@ -38,7 +37,7 @@ def curves(results: Sequence[Result], metric: str, name: str, title: str, label:
     groups: dict[tuple[str, str], dict[str, list[Result]]] = {}
     for one in results:
         if one.curves.get(metric):
-            panel = (_decoder(one), str(one.of("schedule")))
+            panel = (decoder_shown(str(one.of("variant"))), str(one.of("schedule")))
             groups.setdefault(panel, {}).setdefault(str(one.of("variant")), []).append(one)
     if not groups:
         return None
@@ -105,10 +104,3 @@ def _bucket_means(line: np.ndarray, edges: np.ndarray) -> np.ndarray:
     centres = (edges[1:] + edges[:-1]) / 2
     filled = counts > 0
     return np.interp(centres, centres[filled], sums[filled] / counts[filled])
-
-
-def _decoder(result: Result) -> str:
-    try:
-        return decoder_of(str(result.of("variant")))
-    except ValueError:  # a variant of the reader's own
-        return ""

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from setr.errors import InputError
+from setr.evaluation.areas import read_areas
 from setr.paper.tables import Column
 from setr.reporting.results import Note
-from setr.reporting.statistics import Comparison, compare_with_best, read_areas
+from setr.reporting.statistics import Comparison, compare_with_best
 from setr.reporting.tables import TableReport, is_quoted
 
 

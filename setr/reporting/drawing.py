@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 
+from setr.models.variants import VARIANTS, decoder_of_variant
+
 matplotlib.use("Agg")
 
 from matplotlib.axes import Axes
@@ -64,6 +66,12 @@ class Figure:
     rows: tuple[tuple[str, ...], ...] = ()
     answers: str = ""  # the paper's figure that it stands beside, such as "Figure 5"
     experiments: tuple[str, ...] = ()  # names of the pages of those whose checkpoints were used
+
+
+def decoder_shown(variant: str) -> str:
+    """Returns the decoder that figures show a variant under, "" for one of the reader's own."""
+    decoder = decoder_of_variant(variant) if variant in VARIANTS else ""
+    return decoder if decoder in DECODER_NAMES else ""
 
 
 def heat_map(canvas: Canvas, values: np.ndarray, names: tuple[Sequence[str], Sequence[str]], label: str) -> Axes:

@@ -6,12 +6,12 @@ import numpy as np
 from matplotlib.figure import Figure as Canvas
 
 from setr.errors import InputError
+from setr.evaluation.areas import read_arrays
 from setr.evaluation.calibration import BINS, PLACES, UNIT, expected_calibration_error, reliability
-from setr.paper.recipes import decoder_of
+from setr.models.variants import decoder_of_variant
 from setr.reporting.chosen_cells import class_name, fullest, mean_of, results_of, row_name, two_digits, unique_cells
 from setr.reporting.drawing import COLOURS, DECODER_NAMES, LINES, MARKERS, PAPER, Figure, heat_map, print_values, svg
 from setr.reporting.results import Result
-from setr.reporting.statistics import read_arrays
 from setr.reporting.tables import CellReport, TableReport
 
 _CLASSES = 40  # of a confusion matrix: those with the most pixels
@@ -63,7 +63,7 @@ def calibration(reports: Sequence[TableReport]) -> Figure | None:
         error = None if counts is None else expected_calibration_error(counts)
         if counts is None or error is None:
             continue
-        shown.setdefault(decoder_of(one.cell.variant), (one, counts))
+        shown.setdefault(decoder_of_variant(one.cell.variant), (one, counts))
         means = [two_digits(100 * value) for value in _totals(counts)]
         rows.append((row_name(one), one.cell.schedule, two_digits(error), *means, str(int(counts[0].sum()))))
     if not shown:

@@ -15,8 +15,7 @@ from typing import Any
 
 from setr.data.atomic import write_json
 from setr.paper.experiment import canonical_json
-from setr.paper.recipes import decoder_of
-from setr.reporting.drawing import Figure
+from setr.reporting.drawing import Figure, decoder_shown
 from setr.reporting.results import Note, Result, usable
 
 PAIRS, INSIDE, WORST = "pairs", "inside", "worst"
@@ -60,9 +59,11 @@ def wanted_figures(results: Iterable[Result]) -> list[Wanted]:
     found = []
     for _, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         setr = _best([one for one in members if str(one.of("variant")).startswith("setr-")])
-        pups = [one for one in members if _decoder(one) == "pup"]
+        pups = [one for one in members if decoder_shown(str(one.of("variant"))) == "pup"]
         pup = _best([one for one in pups if one.of("variant") == _INSIDE_VARIANT] or pups)
-        baselines = [_best([one for one in members if _decoder(one) == name]) for name in _BASELINES]
+        baselines = [
+            _best([one for one in members if decoder_shown(str(one.of("variant"))) == name]) for name in _BASELINES
+        ]
         baseline = next((one for one in baselines if one), None)
         if setr and baseline:
             found.append(Wanted(PAIRS, (baseline, setr)))
@@ -150,10 +151,3 @@ def _score(result: Result) -> float | None:
 
 def _best(results: Sequence[Result]) -> Result | None:
     return max(results, key=lambda one: (_score(one) or 0.0, one.identity), default=None)
-
-
-def _decoder(result: Result) -> str:
-    try:
-        return decoder_of(str(result.of("variant")))
-    except ValueError:  # a variant of the reader's own
-        return ""

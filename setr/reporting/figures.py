@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from setr.paper.recipes import decoder_of
+from setr.models.variants import decoder_of_variant
 from setr.reporting.chosen_cells import both, class_name, fullest, nan_mean, row_name, two_digits, unique_cells
 from setr.reporting.cost_figures import against_costs
 from setr.reporting.curves import curves_by_dataset
@@ -139,7 +139,7 @@ def _ranks(axis: Axes, cells: Sequence[CellReport], title: str) -> None:
     left = {key: -rank for rank, key in enumerate(sorted(papers, key=lambda key: -papers[key]))}
     right = {key: -rank for rank, key in enumerate(sorted(means, key=lambda key: -means[key]))}
     for one in cells:
-        key, decoder = one.cell.key, list(DECODER_NAMES).index(decoder_of(one.cell.variant))
+        key, decoder = one.cell.key, list(DECODER_NAMES).index(decoder_of_variant(one.cell.variant))
         colour, marker = COLOURS[decoder], MARKERS[decoder]
         axis.plot([0, 1], [left[key], right[key]], color=colour, marker=marker, linewidth=1.6, markersize=5)
         name = row_name(one)

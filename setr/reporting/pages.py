@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from setr.paper.recipes import decoder_of
+from setr.models.variants import decoder_of_variant
 from setr.reporting import verdicts
 from setr.reporting.differences import Differences
 from setr.reporting.experiment_page import Picture, state_of
@@ -115,7 +115,7 @@ def gallery(reports: Sequence[TableReport], pictures: Mapping[str, Sequence[Pict
             assert cell.measured is not None
             if cell.cell.metric != "mIoU" or not pictures.get(cell.measured.results[0].identity):
                 continue
-            decoder = decoder_of(cell.cell.variant)
+            decoder = decoder_of_variant(cell.cell.variant)
             earlier = best.get(decoder)
             if earlier is None or (earlier.measured and cell.measured.mean > earlier.measured.mean):
                 best[decoder] = cell

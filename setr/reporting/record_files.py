@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 from setr.errors import InputError
 from setr.reporting.record_check import checked_experiment, checked_job, checked_run, checked_scored
 
-EXPERIMENT, SCORES, RUN = "experiment.json", "scores.json", "run.json"  # in an experiment's folder
+# In an experiment's folder.
+EXPERIMENT, SCORES, RUN = "experiment.json", "scores.json", "run.json"
+PICTURE = "qualitative.png"
 MOST_BYTES = 256_000_000  # of one record: curves, and scores by class and image, take a hundredth of it
 
 T = TypeVar("T")

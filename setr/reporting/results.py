@@ -11,18 +11,19 @@ from setr.data.atomic import write_text
 from setr.errors import InputError
 from setr.paper.experiment import Experiment, identity_of, sha256_of
 from setr.reporting.record_check import checked_result
-from setr.reporting.record_files import read_experiment_file, read_record, read_scores_file
+from setr.reporting.record_files import EXPERIMENT, PICTURE, SCORES, read_experiment_file, read_record, read_scores_file
 from setr.reporting.record_values import sequence
 from setr.training.events import EventReader
 from setr.training.events import curves as curves_of
 
+CHECKPOINT_TAG = "setr.checkpoint"  # the SHA-256 of what was scored
 # Tags of a run that the trace and the experiment pages read. Each has the name that we write, then what others write.
 TAGS: Mapping[str, tuple[str, ...]] = {
     "commit": ("git.commit", "mlflow.source.git.commit"),
     "dirty": ("git.dirty",),  # true | false | unknown
     "diff": ("git.diff_sha256",),
     "snapshot": ("setr.snapshot",),
-    "checkpoint": ("setr.checkpoint",),
+    "checkpoint": (CHECKPOINT_TAG,),
     "train": ("setr.train_command",),
     "score": ("setr.score_command",),
 }
@@ -132,14 +133,14 @@ def read_experiment(folder: Path, *, planned: Mapping[str, Any] | None = None, *
     to be of: it stands in for an experiment.json that a power cut left empty. What was damaged is named by the tag
     DAMAGED_TAG. Raises InputError where experiment or scores cannot be read.
     """
-    stored = read_scores_file(folder) if (folder / "scores.json").exists() else {}
+    stored = read_scores_file(folder) if (folder / SCORES).exists() else {}
     experiment, damaged = _experiment_of(folder, stored.get("identity", ""), planned)
     reader = EventReader(folder / "events.jsonl")
     events = list(reader)
     if reader.damaged:
         damaged.append(f"{reader.damaged} lines of events.jsonl")
     failed = [event for event in events if event["event"] == "failed"]
-    picture = folder / "qualitative.png"
+    picture = folder / PICTURE
     areas = {file.stem.removeprefix("areas-"): file for file in sorted(folder.glob("areas-*.npz"))}
     record = {
         **stored,
@@ -171,13 +172,13 @@ def _experiment_of(folder: Path, scored: str, planned: Mapping[str, Any] | None)
         found = read_experiment_file(folder)["experiment"]
         identity = Experiment.from_dict(found).identity
         if scored not in ("", identity):
-            where = folder / "experiment.json"
+            where = folder / EXPERIMENT
             raise InputError("E_RESULTS", "scores and experiment differ", where=where, found=identity, expected=scored)
         return found, []
     except InputError:
         if planned is None or scored not in ("", Experiment.from_dict(planned).identity):
             raise
-    return dict(planned), ["experiment.json"]
+    return dict(planned), [EXPERIMENT]
 
 
 def _printable(text: str) -> str:

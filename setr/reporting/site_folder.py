@@ -1,6 +1,5 @@
 """The folder of a site: found unchanged by its hashes, or replaced in one step."""
 
-import hashlib
 import json
 import secrets
 import shutil
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from setr.data.atomic import give_rights, make_folder
+from setr.data.file_hash import file_sha256
 from setr.errors import EnvironmentFailure, InputError
 
 STATE = "site.json"  # what the site was made from, and the hash of each file
@@ -17,7 +17,7 @@ STATE = "site.json"  # what the site was made from, and the hash of each file
 def file_digest(file: Path) -> str:
     """Returns the SHA-256 of a file's bytes, in hex; "missing" if it cannot be read."""
     try:
-        return hashlib.sha256(file.read_bytes()).hexdigest()
+        return file_sha256(file)
     except OSError:
         return "missing"
 

@@ -1,11 +1,11 @@
 """Whether what stands behind a number is still what it was: bytes hashed again, recorded images compared with new."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from setr.data.file_hash import file_sha256
 from setr.errors import InputError, SetrError
 from setr.reporting.results import ELSEWHERE_TAG, Result
 from setr.reporting.statistics import mean_iou
@@ -27,7 +27,7 @@ def verify_bytes(result: Result, *, shards: Path, weights: Sequence[Path] = ()) 
     ]
     if weights or result.of("weights"):
         expected = str(result.of("weights"))
-        found.append(_hashed("weights bytes", lambda: "+".join(_file_sha256(path) for path in weights), expected))
+        found.append(_hashed("weights bytes", lambda: "+".join(file_sha256(path) for path in weights), expected))
     return found
 
 
@@ -107,11 +107,6 @@ def _shards_sha256(folder: Path) -> str:
 
     manifest, sha256 = read_manifest(folder)
     for entry in manifest.shards:
-        if (found := _file_sha256(folder / entry.file)) != entry.sha256:
+        if (found := file_sha256(folder / entry.file)) != entry.sha256:
             raise OSError(f"{folder / entry.file} has SHA-256 {found}, the manifest says {entry.sha256}")
     return sha256
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

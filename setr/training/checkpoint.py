@@ -35,6 +35,7 @@ from setr.data.atomic import (
     temporary_path,
     write_file,
 )
+from setr.data.file_hash import file_sha256
 from setr.errors import EnvironmentFailure, IntegrityError
 from setr.training.checkpoint_names import STEP_NAME, step_name, step_of, steps
 
@@ -107,13 +108,12 @@ def _write(folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) 
     files = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
-        files[path.name] = {"bytes": path.stat().st_size, "sha256": digest}
+        files[path.name] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
     manifest = {"schema": SCHEMA, "step": step, "identity": state.get("identity", ""), "files": files}
     _write_json(folder / _MANIFEST, manifest)
     sync_folder(folder)
-    return hashlib.sha256((folder / _MANIFEST).read_bytes()).hexdigest()
+    return file_sha256(folder / _MANIFEST)
 
 
 def load(path: Path, *, identities: Collection[str] | None = None) -> Checkpoint:

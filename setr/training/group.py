@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 
 from setr.errors import EnvironmentFailure, InputError
+from setr.redaction import first_line
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # torchrun and the launchers of clusters set all
 MEETING_SECONDS = 300.0  # until a group that is not complete is given up: a node may have an image to fetch
@@ -112,7 +113,7 @@ def _store(group: Group) -> tuple[dist.Store | None, str]:
                 "E_GROUP",
                 "the group cannot meet here",
                 where=f"{group.address}:{group.port}",
-                found=str(error).partition("\n")[0],
+                found=first_line(error),
                 remedy="set MASTER_ADDR to this machine and MASTER_PORT to a free port, or start with torchrun",
             ) from None
     try:

@@ -22,8 +22,6 @@ it was about to delete or to quarantine. And all of it takes a file system where
 renamed or removed is so for the others when they next open it, as NFS, Lustre and CephFS promise.
 """
 
-import errno
-import fcntl
 import os
 import threading
 import time
@@ -33,7 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from setr.data.atomic import make_folder, open_lock, storage_failure
+from setr.data.atomic import make_folder, storage_failure
+from setr.data.file_lock import lock, open_lock
 from setr.errors import EnvironmentFailure
 from setr.training import claims
 
@@ -43,8 +42,6 @@ BEAT_SECONDS = 5.0
 DEAD_SECONDS = 30.0  # without a beat: six missed
 LOCK_SECONDS = 120.0  # until a file server lets go of the lock of a machine that is gone
 _POLL_SECONDS = 0.2
-# Lustre without -o flock, NFS without a lock daemon, other file systems; NFS locks only what may be written.
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EBADF)
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,23 +110,26 @@ def exclusive(
     """
     try:
         make_folder(folder)
-        lock = open_lock(folder / NAME)
+        file = open_lock(folder / NAME)
     except OSError as error:
         raise storage_failure(folder / NAME, error) from None
     try:
-        lease, claim = _take(lock, folder, busy, WAIT_SECONDS if wait_seconds is None else wait_seconds, above)
+        lease, claim = _take(file, folder, busy, WAIT_SECONDS if wait_seconds is None else wait_seconds, above)
         with _beating(lease, claim):
             yield lease
     finally:
-        os.close(lock)
+        os.close(file)
 
 
-def _take(lock: int, folder: Path, busy: str, wait_seconds: float, above: Lease | None) -> tuple[Lease, int]:
+def _take(file: int, folder: Path, busy: str, wait_seconds: float, above: Lease | None) -> tuple[Lease, int]:
     """Returns the lease and the descriptor of its file: once the lock is ours, and no sign of life from elsewhere."""
     start = since = time.monotonic()
     seen, alive = claims.newest(folder), False
     while True:
-        locked = _lock(lock, folder)
+        try:
+            locked = lock(file)
+        except OSError as error:
+            raise storage_failure(folder / NAME, error) from error
         holder, now = claims.newest(folder), time.monotonic()
         # Where the kernel cannot say that the holder is gone.
         unknown = holder is not None and not holder.is_free and (holder.is_elsewhere or locked is None)
@@ -179,16 +179,3 @@ def _beating(lease: Lease, claim: int) -> Iterator[None]:
         thread.join()
         # One that could not shut the others out is no reason for the next one not to try.
         claims.leave(claim, free=begun)
-
-
-def _lock(file: int, folder: Path) -> bool | None:
-    """Returns whether the lock is ours, None where there are no locks; raises EnvironmentFailure for all else."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno in _NO_LOCKS:
-            return None
-        raise storage_failure(folder / NAME, error) from error
-    return True

@@ -20,6 +20,7 @@ from torch import nn
 from setr.data.shards import Shards
 from setr.errors import EnvironmentFailure, IntegrityError, SetrError
 from setr.paper.experiment import Experiment
+from setr.redaction import first_line
 from setr.settings.run import EXECUTION, RunSettings
 from setr.training import checkpoint
 from setr.training.checkpoint_names import step_name
@@ -266,8 +267,7 @@ class _Unprovable(Exception):
 
 
 def _failure(error: Exception) -> str:
-    text = str(error).splitlines() or [type(error).__name__]
-    return f"the code cannot compute what was trained: {text[0]}"
+    return f"the code cannot compute what was trained: {first_line(error)}"
 
 
 def _as_trained(settings: RunSettings, machine: dict[str, Any], context: Context) -> RunSettings:

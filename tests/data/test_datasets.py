@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from setr.config import DataConfig
-from setr.data.datasets import DATASETS, configured_dataset, find_dataset
+from setr.data.datasets import DATASETS, PUBLISHED, configured_dataset, find_dataset, published_of
 from setr.errors import InputError
 
 
@@ -63,3 +63,20 @@ def test_a_root_with_class_names_is_a_data_set_by_its_name_alone(tmp_path: Path)
     assert configured_dataset(DataConfig(name="camvid", root=str(tmp_path)))[0] is DATASETS["camvid"]
     with pytest.raises(InputError, match=r"E_DATASET.*classes\.txt"):
         configured_dataset(DataConfig(name="qqq", root=str(tmp_path / "elsewhere")))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_labels_stored_otherwise_change_neither_recipe_nor_server(name: str) -> None:
+    dataset, published = DATASETS[name], published_of(name)
+    assert published is not None
+    like = DATASETS[published.dataset]
+    assert like.published == published
+    assert dataset.server == like.server
+    assert PUBLISHED[published.dataset] == published
+    if dataset.server is not None:
+        assert len(dataset.server.ids) == dataset.num_classes
+
+
+def test_recipes_of_ones_own_data_are_not_published() -> None:
+    assert published_of("field") is None
+    assert list(PUBLISHED) == ["cityscapes", "ade20k", "pascal_context", "camvid", "scenes"]

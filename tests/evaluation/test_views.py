@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from setr.data.sizes import keep_ratio_size
 from setr.errors import InputError
-from setr.evaluation.views import coverage, keep_ratio_size, multi_scale_sizes, short_side_size, windows
+from setr.evaluation.views import coverage, multi_scale_sizes, short_side_size, windows
 from setr.paper.protocols import Protocol, protocol
 
 

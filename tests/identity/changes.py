@@ -17,8 +17,14 @@ from editing import Edit, Function, Sources, definitions, with_expression, with_
 
 # The tables that decide what an experiment or a protocol is.
 TABLES = (
+    "setr/data/ade20k.py",
+    "setr/data/cityscapes.py",
+    "setr/models/decoders/decoder.py",
+    "setr/models/decoders/fcn.py",
+    "setr/models/decoders/mla.py",
+    "setr/models/decoders/naive.py",
+    "setr/models/decoders/pup.py",
     "setr/models/flavours.py",
-    "setr/models/layout.py",
     "setr/models/specification.py",
     "setr/models/variants.py",
     "setr/paper/miniature.py",
@@ -40,7 +46,7 @@ SUBJECTS = {
     "ignore index": r"ignore_index",
     "metric's sum": r"metrics.py:(scores|image_areas|_mean|_percent)",
     "window overlap": r":(_assembled|coverage|_spans|windows|miniature_protocol): ",
-    "ratio list": r"_RATIOS",
+    "ratio list": r":RATIOS: ",
 }
 EARLY, LATE = "at once", "late"
 DEPTH = 25  # candidates in each place of the list: those that change nothing are passed over

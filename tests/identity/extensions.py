@@ -3,9 +3,9 @@
 import ast
 import random
 
-from editing import Edit, Sources, definitions, with_first_statement, with_import, with_statement
+from editing import Edit, Sources, definitions, module_of, with_first_statement, with_import, with_statement
 
-VARIANTS, SEGMENTER = "setr/models/variants.py", "setr/models/segmenter.py"
+VARIANTS, TABLE = "setr/models/variants.py", "setr/models/decoders/table.py"
 RECIPES, SPEC, STEP = "setr/paper/recipes.py", "setr/paper/spec.py", "setr/training/step.py"
 READERS = ("ade20k", "camvid", "cityscapes", "pascal_context")
 _WORDS = ("wide", "deep", "small", "plain", "double", "twin", "late", "early", "third", "north")
@@ -26,24 +26,35 @@ def row(sources: Sources, rng: random.Random) -> Edit:
 
 
 def decoder(sources: Sources, rng: random.Random) -> Edit:
-    """One more decoder, in a module of its own, in the table of decoders."""
-    file, base = rng.choice((("decoders", "UpHead"), ("decoders", "MLAHead"), ("baselines", "FCNHead")))
-    name = f"{rng.choice(_WORDS).title()}Head"
-    new_file = f"setr/models/{name.lower()}.py"
+    """One more decoder: a file, and a row in the table of decoders."""
+    like, spec, module, head = rng.choice(
+        (("up_head", "UpHeadSpec", "up_head_module", "UpHead"), ("mla", "MLASpec", "mla_modules", "MLAHead"))
+    )
+    name = rng.choice(_WORDS)
+    new_file, title = f"setr/models/decoders/{name}.py", name.title()
     text = (
         '"""A decoder of one\'s own."""\n\n'
-        f"from setr.models.{file} import {base}\n\n\n"
-        f'class {name}({base}):\n    """Twice what {base} says."""\n\n'
-        "    def forward(self, features, image_size):\n"
-        '        """Return the logits."""\n'
-        "        return 2 * super().forward(features, image_size)\n"
+        "from dataclasses import dataclass, replace\n\n"
+        "from setr.models.decoders.naive import NAIVE\n"
+        f"from setr.models.decoders.{like} import {spec}\n\n\n"
+        f'@dataclass(frozen=True)\nclass {title}Spec({spec}):\n    """Twice what {head} says."""\n\n'
+        "    def build_head(self, num_classes):\n"
+        '        """Return the module."""\n'
+        f"        from setr.models.decoders.{module} import {head}\n\n"
+        f"        class {title}Head({head}):\n"
+        "            def forward(self, features, image_size):\n"
+        "                return 2 * super().forward(features, image_size)\n\n"
+        f"        return {title}Head(self, num_classes)\n\n\n"
+        f'{name.upper()} = replace(NAIVE, name="{name}", spec={title}Spec, recognised=None)\n'
     )
-    [table] = [node for entry, node in definitions(sources.tree(SEGMENTER)) if entry == "DECODERS"]
-    lines = sources.text(SEGMENTER).splitlines(keepends=True)
-    place = rng.randrange(table.lineno, table.end_lineno or 0)
-    lines.insert(place, f'    "{name}Spec": DecoderParts({name}),\n')
-    segmenter = with_import("".join(lines), f"from setr.models.{name.lower()} import {name}")
-    return Edit("", f"decoder {name}, like {base}", {new_file: text, SEGMENTER: segmenter})
+    table = sources.text(TABLE)
+    rows = ("NAIVE, ", "PUP, ", "MLA, ", "FCN, ")
+    place = rng.choice(rows)
+    assert table.count(f"{place}") == 1
+    table = with_import(
+        table.replace(place, f"{place}{name.upper()}, "), f"from {module_of(new_file)} import {name.upper()}"
+    )
+    return Edit("", f"decoder {title}, like {head}", {new_file: text, TABLE: table})
 
 
 def recipe_field(sources: Sources, rng: random.Random) -> Edit:
@@ -76,6 +87,5 @@ def reader(sources: Sources, rng: random.Random) -> Edit:
     entry = f"DATASETS.update({{{name!r}: {name.upper()}}})"
     datasets = with_statement(datasets, table, ast.unparse(table) + "\n" + entry)
     datasets = with_import(datasets, f"from setr.data.{name} import {constant} as {name.upper()}")
-    choices = sources.text("setr/paper/choices.py").replace('"camvid", ', f'"camvid", "{name}", ', 1)
-    files = {f"setr/data/{name}.py": text, "setr/data/datasets.py": datasets, "setr/paper/choices.py": choices}
+    files = {f"setr/data/{name}.py": text, "setr/data/datasets.py": datasets}
     return Edit("", f"reader {name}", files)

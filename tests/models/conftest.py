@@ -9,8 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from setr.models.decoders.mla import MLASpec
+from setr.models.decoders.up_head import UpHeadSpec
 from setr.models.segmenter import Segmenter, SegmenterSpec, build_segmenter
-from setr.models.specification import EncoderSize, MLASpec, UpHeadSpec
+from setr.models.specification import EncoderSize
 
 RENAMES = (
     (r"^backbone\.patch_embed\.projection\.", "encoder.patch_embed.proj."),

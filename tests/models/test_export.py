@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from setr.data.file_hash import file_sha256
 from setr.errors import InputError, IntegrityError
 from setr.models import export
 from setr.models.export import export_onnx, export_program, export_weights
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
-from setr.models.weight_files import file_sha256
 from setr.models.weights import import_checkpoint
 
 SIZE = EncoderSize("tiny", 32, depth=2, num_heads=2, patch_size=8, decoder_channels=8)

@@ -5,10 +5,13 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from setr.models.decoders.decoder import Asked
+from setr.models.decoders.mla import MLASpec
+from setr.models.decoders.table import DECODERS
+from setr.models.decoders.up_head import UpHeadSpec
 from setr.models.flavours import DIFFERENCES, Difference, Flavour, flavour_rules
-from setr.models.layout import setr_heads
 from setr.models.segmenter import build_model
-from setr.models.specification import MLASpec, SegmenterSpec, UpHeadSpec
+from setr.models.specification import SegmenterSpec
 from setr.models.variants import ENCODERS, variant_spec
 
 
@@ -34,7 +37,7 @@ def test_each_difference_decides_something(difference: Difference) -> None:
         return
     base = replace(authors, mla_auxiliary_reads="neck")
     heads = [
-        setr_heads(decoder, encoder, ENCODERS[encoder], rules, classes)
+        DECODERS[decoder].heads(Asked(encoder, ENCODERS[encoder], rules, classes, (512, 512)))
         for rules in (base, changed)
         for decoder in ("naive", "pup", "mla")
         for encoder in ("t-base", "t-large")

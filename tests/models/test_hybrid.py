@@ -8,10 +8,9 @@ import torch
 from torch import nn
 
 from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
-from setr.models.layout import R50, R101
 from setr.models.segmenter import Segmenter
 from setr.models.specification import EncoderSize, ResNetSpec
-from setr.models.variants import variant_spec
+from setr.models.variants import R50, R101, variant_spec
 
 SMALL = ResNetSpec("small", (1, 2, 2, 2), base_channels=8)
 

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from setr.errors import InputError
 from setr.models.segmenter import Segmenter, build_model, build_segmenter
-from setr.models.specification import EncoderSize, spec_from_json, spec_to_json
+from setr.models.spec_json import spec_from_json, spec_to_json
+from setr.models.specification import EncoderSize
 from setr.models.variants import VARIANTS, variant_spec
 
 MINIATURE = {"num_classes": 7, "crop_size": (64, 96), "scale": "miniature"}

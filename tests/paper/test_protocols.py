@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
+from setr.data.published import ANY_LONG_SIDE
 from setr.errors import InputError
-from setr.paper.protocols import ANY_LONG_SIDE, Protocol, protocol
+from setr.paper.protocols import Protocol, protocol
 
 
 def test_single_scale_windows_are_the_released_ones() -> None:

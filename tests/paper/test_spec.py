@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from setr.models import specification
+from setr.models.spec_json import records
 from setr.models.variants import ENCODERS, structure_record, variant_spec
 from setr.paper import spec
 from setr.paper.cells import by_training, cells
@@ -62,8 +62,7 @@ def test_specs_of_today_are_the_specs_of_ever() -> None:
 
 def test_every_setting_with_a_default_has_its_neutral_value_in_the_base() -> None:
     """A new setting is added to BASE with the value at which everything is as it was before."""
-    records = [Recipe, *(record for record in specification._SPEC_TYPES.values())]
-    for record in records:
+    for record in [Recipe, *records().values()]:
         for field in dataclasses.fields(record):
             if field.default is dataclasses.MISSING or field.name in NOT_IN_SPEC.get(record.__name__, ()):
                 continue

@@ -1,8 +1,8 @@
 import pytest
 
 from setr.errors import InputError
+from setr.models.variants import decoder_of_variant
 from setr.paper.cells import cells
-from setr.paper.recipes import decoder_of
 from setr.paper.tables import load_tables
 
 
@@ -20,7 +20,7 @@ def test_every_row_fits_its_table() -> None:
             assert set(row.unconfirmed) <= columns | set(table.facts)
             assert {*row.inferred, *row.schedules} <= columns
             if row.variant:
-                decoder_of(row.variant)
+                decoder_of_variant(row.variant)
 
 
 def test_parameter_counts_agree_with_the_printed_ones() -> None:

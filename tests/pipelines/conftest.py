@@ -12,7 +12,7 @@ import pytest
 
 from pipelines.experiment import run_experiment
 from pipelines.jobs import Planned, plan_training
-from pipelines.ledger import EVENTS, EXPERIMENT
+from pipelines.ledger import EVENTS
 from pipelines.recording import send_records
 from pipelines.results_folder import write_results
 from pipelines.tracking import Tracker
@@ -22,6 +22,7 @@ from setr.data.datasets import DATASETS
 from setr.data.folder import FolderSettings, folder_dataset
 from setr.data.samples import Dataset, Sample
 from setr.data.shards import write_shards
+from setr.reporting.record_files import EXPERIMENT
 from setr.training.context import Context
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for running.py and tiny.py, here and in processes it starts

@@ -25,7 +25,11 @@ from pipelines.subject import open_checkpoint, require_same_classes
 from setr.config import EvaluationConfig, load_config
 from setr.data.shards import open_shards
 from setr.errors import InputError
+from setr.models.decoders.decoder import Decoder, Heads
+from setr.models.decoders.naive import NAIVE
+from setr.models.decoders.table import DECODERS
 from setr.models.export import export_weights
+from setr.models.specification import HeadSpec
 from setr.models.variants import VARIANTS, variant_spec
 from setr.paper.protocols import protocol
 from setr.reporting.commands import score_command
@@ -205,10 +209,12 @@ def test_names_are_the_papers_protocols(variant: str, scale: str) -> None:
     assert named_protocol("ss", spec, "pascal_context_59", num_classes=59).num_classes == 59
 
 
-def test_a_decoder_of_ones_own_is_scored_in_windows_of_its_crop() -> None:
+def test_a_decoder_of_ones_own_is_scored_in_windows_of_its_crop(monkeypatch: pytest.MonkeyPatch) -> None:
     @dataclasses.dataclass(frozen=True)
-    class ConcatSpec:
+    class ConcatSpec(HeadSpec):
         in_channels: int = 8
 
+    own = Decoder("concat", ConcatSpec, layers=(24,), heads=lambda asked: Heads(ConcatSpec()), cost=NAIVE.cost)
+    monkeypatch.setitem(DECODERS, "concat", own)
     spec = dataclasses.replace(variant_spec("setr-naive", num_classes=19, crop_size=(768, 768)), decoder=ConcatSpec())
     assert named_protocol("ms", spec, "cityscapes", num_classes=19) == protocol("cityscapes", "naive", "ms")

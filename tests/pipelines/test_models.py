@@ -6,6 +6,10 @@ import pytest
 
 from pipelines.models import HEADINGS, Choice, crop_size, markdown, notes, row
 from setr.errors import InputError
+from setr.models.decoders.decoder import Decoder
+from setr.models.decoders.naive import NAIVE
+from setr.models.decoders.table import DECODERS
+from setr.models.specification import HeadSpec
 from setr.models.variants import VARIANTS
 
 PAPER = Choice("cityscapes", "paper", "authors", (128, 128))
@@ -50,9 +54,13 @@ def test_markdown_has_one_line_a_row() -> None:
     assert lines[2] == "| a | b | c | d | e | f | g | h |"
 
 
-def test_a_decoder_without_a_recipe_has_the_others_crop_and_one_without_layers_is_named() -> None:
+def test_a_decoder_without_a_recipe_has_the_others_crop_and_one_of_no_row_is_named() -> None:
     own = replace(VARIANTS["setr-naive-base"], decoder="concat")
-    assert crop_size(own, PAPER) == (768, 768)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(DECODERS, "concat", Decoder("concat", HeadSpec, (24,), NAIVE.heads, NAIVE.cost))
+        assert crop_size(own, PAPER) == (768, 768)
+    with pytest.raises(InputError, match=r"unknown decoder \| found concat"):
+        crop_size(own, PAPER)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(VARIANTS, own.name, own)
         with pytest.raises(InputError, match=r"unknown decoder \| found concat, expected naive, pup, mla"):

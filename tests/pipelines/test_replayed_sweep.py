@@ -10,10 +10,11 @@ from setr.training.events import read_events
 
 CELLS = ("sweep.cells=[table2/setr-pup-random/40k,table2/setr-mla/80k]", "sweep.seeds=1", "tracking.uri=offline")
 REWORDED = ("self.norm(features[-1])", "self.norm(features[len(features) - 1])")  # of the heads that UpHead is
+UP_HEAD, BLOCKS = "setr/models/decoders/up_head_module.py", "setr/models/decoders/blocks.py"
 CHANGED = ("F.relu(self.bn(x), inplace=True)", "F.relu(self.bn(x) * 1.001, inplace=True)")
 
 
-def edit(project: Path, before: str, after: str, name: str = "setr/models/decoders.py") -> None:
+def edit(project: Path, before: str, after: str, name: str) -> None:
     path = project / name
     text = path.read_text()
     assert before in text
@@ -33,10 +34,10 @@ def test_results_outlive_rewordings_and_not_what_is_computed(tiny_home: Path, tm
     assert len(folders) == 2
     records = {folder: len(read_events(folder / "events.jsonl")) for folder in folders}
 
-    edit(project, *REWORDED)
+    edit(project, *REWORDED, UP_HEAD)
     planned = run(project, home, "sweep", *CELLS, "--plan")
     assert "2 experiments: 2 changed" in planned
-    assert "code: setr/models/decoders.py (UpHead); a replay would show" in planned
+    assert f"code: {UP_HEAD} (UpHead); a replay would show" in planned
     said = run(project, home, "sweep", *CELLS)
     assert "replayed 2 finished results" in said
     assert "2 stand under this code" in said
@@ -44,11 +45,11 @@ def test_results_outlive_rewordings_and_not_what_is_computed(tiny_home: Path, tm
     [record] = json.loads((home / "results" / "runs" / f"{folders[0].name}.json").read_text())
     assert record["proof"]["how"] == "equal to the bit"
 
-    edit(project, *CHANGED)
+    edit(project, *CHANGED, BLOCKS)
     said = run(project, home, "sweep", *CELLS, "--prove")
     assert "0 stand under this code" in said
     assert "loss at step 1" in said
     assert {folder: len(read_events(folder / "events.jsonl")) for folder in folders} == records
     planned = run(project, home, "sweep", *CELLS, "--plan")
     assert "2 experiments: 2 to do" in planned
-    assert "(ConvNormAct, UpHead); loss at step 1" in planned
+    assert f"{BLOCKS} (ConvNormAct), {UP_HEAD} (UpHead); loss at step 1" in planned

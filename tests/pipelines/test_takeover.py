@@ -20,9 +20,10 @@ from pipelines import experiment
 from pipelines.experiment import run_experiment
 from pipelines.job import Job
 from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS, SCORES
+from pipelines.ledger import EVENTS
 from pipelines.placement import record_failure
 from setr.data import atomic
+from setr.reporting.record_files import SCORES
 from setr.training import claims, lease
 from setr.training.context import Context
 from setr.training.events import read_events

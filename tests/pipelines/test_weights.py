@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines import weights
+from setr.data.file_hash import file_sha256
 from setr.models.variants import VARIANTS
-from setr.models.weight_files import file_sha256
 
 
 def test_what_is_there_is_not_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

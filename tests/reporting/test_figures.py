@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from setr.evaluation.calibration import BINS, UNIT
-from setr.reporting.drawing import Figure
+from setr.models.variants import VARIANTS, Variant
+from setr.reporting.drawing import DECODER_NAMES, Figure, decoder_shown
 from setr.reporting.figures import figure_sections, figures_of
 from setr.reporting.results import Result
 from setr.reporting.tables import build_table
@@ -90,3 +91,9 @@ def test_damaged_curves_and_scores_do_not_stop_the_figures(results: list[Result]
     )
     names = [figure.name for figure in figures_of([build_table(2, [broken, *results[1:]], scale="miniature")])]
     assert "curves-miou" in names
+
+
+def test_figures_show_each_decoder_of_the_tables_and_ones_own_as_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {decoder_shown(name) for name in VARIANTS} == set(DECODER_NAMES)
+    monkeypatch.setitem(VARIANTS, "setr-pup-own", Variant("setr-pup-own", "concat", "t-large", "R"))
+    assert decoder_shown("setr-pup-own") == decoder_shown("removed") == ""

@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from setr.errors import InputError
+from setr.evaluation.areas import read_areas
 from setr.paper.cells import find_cell
 from setr.reporting.results import Result
-from setr.reporting.statistics import mean_iou, read_areas
+from setr.reporting.statistics import mean_iou
 from setr.reporting.trace import Link
 from setr.reporting.verification import (
     compare_images,

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from benchmarks.processes import PROCESSES
+from setr.data import file_lock
 from setr.data.atomic import append, write_json
 from setr.errors import EnvironmentFailure
 from setr.training import checkpoint, lease
@@ -224,12 +225,12 @@ def test_an_emptied_folder_is_nobodys(tmp_path):
             Lease.from_dict(held.as_dict()).check()
 
 
-@pytest.mark.parametrize("number", lease._NO_LOCKS)
+@pytest.mark.parametrize("number", file_lock.NO_LOCKS)
 def test_without_locks_the_beat_alone_decides(tmp_path, monkeypatch, short, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lease.fcntl, "flock", flock)
+    monkeypatch.setattr(file_lock.fcntl, "flock", flock)
     with exclusive(tmp_path) as held:
         assert not held.has_locks
         assert "no file locks" in held.note()
@@ -249,7 +250,7 @@ def test_a_lock_that_fails_otherwise_is_one_line(tmp_path, monkeypatch, number):
     def flock(*_):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(lease.fcntl, "flock", flock)
+    monkeypatch.setattr(file_lock.fcntl, "flock", flock)
     with pytest.raises(EnvironmentFailure, match=rf"E_STORAGE \| .*{os.strerror(number)}"), exclusive(tmp_path):
         pass
 

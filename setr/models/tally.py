@@ -114,6 +114,14 @@ class Tally:
         """Returns BatchNorm and ReLU in place: the ReLU keeps its result."""
         return self.keep(self.batch_norm(x))
 
+    def conv_norm_relu(
+        self, x: Activation, channels: int, kernel: int, *, scale: int = 1, bias: bool = False
+    ) -> Activation:
+        """Returns convolution, BatchNorm and ReLU after a resize by `scale`, which a 1x1 convolution goes before."""
+        if kernel == 1:
+            return self.batch_norm_relu(self.resize(self.conv(x, channels, 1, bias=bias), scale))
+        return self.batch_norm_relu(self.conv(self.resize(x, scale), channels, kernel, bias=bias))
+
     def resize(self, x: Activation, scale: int) -> Activation:
         """Returns x enlarged by `scale`; x itself for 1."""
         if scale == 1:

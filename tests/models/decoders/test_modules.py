@@ -9,9 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.models.decoders import MLAHead, MLANeck, UpHead, initialise_head, upsample
+from setr.models.decoders.blocks import initialise_head, upsample
+from setr.models.decoders.mla import MLASpec
+from setr.models.decoders.mla_modules import MLAHead, MLANeck
+from setr.models.decoders.up_head import UpHeadSpec
+from setr.models.decoders.up_head_module import UpHead
 from setr.models.segmenter import Segmenter
-from setr.models.specification import MLASpec, UpHeadSpec
 
 
 def resize(x: Tensor, size: tuple[int, int], *, align_corners: bool = False) -> Tensor:

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.models.baselines import FCNHead, FPNNeck, SemanticFPNHead
-from setr.models.specification import FCNHeadSpec, FPNSpec
+from setr.models.decoders.fcn import FCNHeadSpec
+from setr.models.decoders.fcn_module import FCNHead
+from setr.models.decoders.semantic_fpn import FPNSpec
+from setr.models.decoders.semantic_fpn_modules import FPNNeck, SemanticFPNHead
 
 
 def stage(module: nn.Module, x: Tensor) -> Tensor:
