@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 
 from setr.models.segmenter import build_model
-from setr.paper.recipes import recipe
-from setr.training.checkpoint import Writer, prune
+from setr.record.checkpoint import Writer, prune
+from setr.study.recipes import recipe
 from setr.training.optim import build_optimizer, optimizer_tensors
 
 AIM = 0.5  # of the seconds of the write

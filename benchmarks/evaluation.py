@@ -25,13 +25,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from setr.data.transforms import normalise
+from setr.data.loading.transforms import normalise
 from setr.evaluation.inference import autocast, predict
 from setr.evaluation.metrics import confusion_matrix
-from setr.evaluation.views import windows
+from setr.evaluation.windows import windows
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
-from setr.paper.protocols import Protocol
+from setr.study.protocols import Protocol
 
 SETR_S = EncoderSize("t-small", embed_dim=384, depth=12, num_heads=6)
 CITYSCAPES = Protocol("windows", None, "slide", (768, 768), (512, 512), num_classes=19)

@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 
 from setr.models.variants import decoder_of_variant, structure_record, variant_spec
-from setr.paper.cells import Cell, by_training, cells
-from setr.paper.experiment import Experiment
-from setr.paper.recipes import recipe
-from setr.reporting.results import Result
+from setr.reporting.numbers.results import Result
+from setr.study.cells import Cell, by_training, cells
+from setr.study.experiment import Experiment
+from setr.study.recipes import recipe
 
 CLASSES = (
     "road",

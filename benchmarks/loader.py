@@ -29,11 +29,11 @@ import torch
 from benchmarks import loader_peers as peers
 from benchmarks.loader_facts import facts
 from benchmarks.loader_peers import Work
-from setr.data.camvid import CAMVID
-from setr.data.loader import Loader
-from setr.data.samples import Sample
+from setr.data.loading.loader import Loader
+from setr.data.loading.transforms import Augmentation
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 from setr.data.shards import open_shards, write_shards
-from setr.data.transforms import Augmentation
 
 RAW, ENCODED = "shards, raw", "shards, JPEG"
 # peer, which of our storages is compared with it, times less CPU that we aim for (None: any number above one)

@@ -19,13 +19,13 @@ import cv2
 import numpy as np
 
 from benchmarks.loader_peers import Work
-from setr.data.camvid import CAMVID
-from setr.data.images import read_image, read_label, read_sample
-from setr.data.loader import sample_order
+from setr.data.loading.loader import sample_order
+from setr.data.loading.transforms import Augmentation, augment, draw, resized_size
 from setr.data.manifest import Manifest, write_manifest
-from setr.data.samples import Sample
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.images import read_image, read_label, read_sample
+from setr.data.reading.samples import Sample
 from setr.data.shards import open_shards, write_shards
-from setr.data.transforms import Augmentation, augment, draw, resized_size
 from setr.errors import SetrError
 
 OPEN_ROWS, ROWS_PER_SHARD = 100_000, 64

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from setr.data.transforms import Augmentation, augment
+from setr.data.loading.transforms import Augmentation, augment
 
 Decode = Callable[[dict[str, bytes]], tuple[np.ndarray, np.ndarray]]
 

@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from setr.data.datasets import DATASETS
-from setr.data.loader import Batch
+from setr.data.loading.loader import Batch
+from setr.data.reading.datasets import DATASETS
 from setr.models.segmenter import build_model
 from setr.models.variants import decoder_of_variant
-from setr.paper.experiment import Experiment
-from setr.paper.protocols import protocol
-from setr.paper.recipes import recipe
 from setr.planning.memory import CONTEXT
 from setr.planning.plan import Ways, estimate
 from setr.planning.throughput import Clock, Machine, kind_of
-from setr.training.context import Context
+from setr.study.experiment import Experiment
+from setr.study.protocols import protocol
+from setr.study.recipes import recipe
+from setr.training.distributed import Context
 from setr.training.optim import build_optimizer
 from setr.training.step import TrainingModule, train_step
 

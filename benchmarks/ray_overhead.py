@@ -26,10 +26,10 @@ import numpy as np
 import torch
 
 from setr.models.segmenter import build_model
-from setr.paper.experiment import Experiment
-from setr.paper.recipes import Recipe
 from setr.settings.run import RunSettings
-from setr.training.context import Context, distributed_context
+from setr.study.experiment import Experiment
+from setr.study.recipes import Recipe
+from setr.training.distributed import Context, distributed_context
 from setr.training.execution import Execution
 from setr.training.loop import train
 
@@ -54,7 +54,7 @@ def main() -> None:
             work(json.loads(arguments.worker), context)
         return
     os.environ.update(RAY_worker_niceness="0")  # before Ray is imported: its own processes read it as they start
-    from pipelines import cluster
+    from pipelines.cluster import engine as cluster
 
     print(f"torch {torch.__version__}, {WORKERS} workers, {arguments.steps} steps, crop {arguments.crop}")
     print("| round | through | CPU ms a step | wall ms a step | niceness |\n|---|---|---:|---:|---|")
@@ -84,7 +84,7 @@ def main() -> None:
 
 def through_ray(job: Job, storage: Path) -> None:
     """Trains through Ray Train as a sweep does."""
-    from pipelines import cluster
+    from pipelines.cluster import engine as cluster
 
     outcome = cluster.run_on_workers(
         work,

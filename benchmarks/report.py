@@ -20,12 +20,12 @@ import numpy as np
 from rich.progress import track
 
 from benchmarks.generated_results import CLASSES, make_picture, make_results
-from pipelines.command import PROJECT
 from pipelines.report import collect
-from pipelines.tracking import IDENTITY_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
-from setr.config import Config, TrackingConfig
-from setr.reporting.results import Result, save_results
-from setr.reporting.site import build_site
+from pipelines.tracking.tracker import IDENTITY_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
+from setr.reporting.numbers.results import Result, save_results
+from setr.reporting.site.site import build_site
+from setr.settings.config import Config, TrackingConfig
+from setr.settings.home import PROJECT
 
 IMAGES = 120
 AIM_SECONDS, AIM_AGAIN_SECONDS, AIM_BYTES, AIM_PAGE_BYTES = 20.0, 2.0, 30e6, 300e3

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.ledger import EVENTS
-from setr.data.atomic import read_json
-from setr.paper.experiment import Experiment
-from setr.paper.protocols import Protocol
+from setr.files.atomic import read_json
 from setr.planning.plan import Ways, estimate, modelled_seconds
 from setr.planning.simulate import Cluster, Task, replay
 from setr.planning.throughput import Clock, Machine, Measurement, evaluations_of, kind_of
-from setr.reporting.record_files import EXPERIMENT
-from setr.training.events import read_events
+from setr.record.events import read_events
+from setr.record.ledger import EVENTS
+from setr.record.reading import EXPERIMENT
+from setr.study.experiment import Experiment
+from setr.study.protocols import Protocol
 
 AIM = 0.10  # of the makespan
 

@@ -22,12 +22,12 @@ import torch
 
 from setr.data.shards import Record, Shards
 from setr.models.segmenter import build_model
-from setr.paper.experiment import Experiment
-from setr.paper.recipes import Recipe
-from setr.training.context import Context
+from setr.record.trace import NAME
+from setr.study.experiment import Experiment
+from setr.study.recipes import Recipe
+from setr.training.distributed import Context
 from setr.training.execution import Execution
 from setr.training.loop import train
-from setr.training.trace import NAME
 from setr.training.trace_writer import TraceWriter
 
 AIM = 0.01  # of a step's CPU time

@@ -34,17 +34,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from setr.data.loader import Batch
-from setr.data.transforms import normalise
+from setr.data.loading.loader import Batch
+from setr.data.loading.transforms import normalise
 from setr.models.decoders.blocks import upsample
 from setr.models.decoders.mla_modules import MLAHead
 from setr.models.decoders.up_head_module import UpHead
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.variants import ENCODERS, MINIATURES
-from setr.paper.recipes import Recipe, recipe
 from setr.settings.run import RunSettings
-from setr.training.context import Context
+from setr.study.recipes import Recipe, recipe
+from setr.training.distributed import Context
 from setr.training.model_setup import prepare_model
 from setr.training.optim import build_optimizer
 from setr.training.step import TrainingModule, train_step

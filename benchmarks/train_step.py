@@ -29,12 +29,12 @@ import torch
 from torch import Tensor
 
 from benchmarks.train_step_peer import environment, published_model, published_step
-from setr.data.loader import Batch
+from setr.data.loading.loader import Batch
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.weights import import_checkpoint
-from setr.paper.recipes import Recipe, recipe
-from setr.training.context import Context
+from setr.study.recipes import Recipe, recipe
+from setr.training.distributed import Context
 from setr.training.optim import build_optimizer
 from setr.training.step import TrainingModule, train_step
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (
-    "setr.paper",
+    "setr.study",
     "setr.data",
     "setr.models",
     "setr.training",

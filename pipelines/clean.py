@@ -16,19 +16,20 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.command import resolve, run_command
-from pipelines.ledger import EVENTS
-from pipelines.results_folder import earlier_results
-from setr.config import Config
+from pipelines.terminal.command import run_command
+from pipelines.tracking.results_folder import earlier_results
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.errors import InputError, SetrError
-from setr.reporting.figure_store import kept_files
-from setr.reporting.record_files import EXPERIMENT
-from setr.reporting.site_folder import STATE, files_of
+from setr.record.lease import NAME as LEASE
+from setr.record.lease import exclusive
+from setr.record.ledger import EVENTS
+from setr.record.reading import EXPERIMENT
+from setr.reporting.figures.figure_store import kept_files
+from setr.reporting.site.site_folder import STATE, files_of
 from setr.scenes.scenes import SETTINGS_FILE
-from setr.training.lease import NAME as LEASE
-from setr.training.lease import exclusive
+from setr.settings.config import Config
+from setr.settings.home import resolve
 from setr.training.proxies import PROXIES
 from setr.training.resume import IDENTITY
 

@@ -22,25 +22,26 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.bar import progress_bar
-from pipelines.command import resolve, resolve_location, run_command
-from pipelines.experiment import let_first_rank_speak, score_record
-from pipelines.import_checkpoint import describe, receipt_table
-from pipelines.lineage import origin
-from pipelines.subject import Subject, choose_protocols, open_checkpoint, require_same_classes
-from setr.config import Config
-from setr.data.atomic import write_json
+from pipelines.terminal.bar import progress_bar
+from pipelines.terminal.command import run_command
+from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.data.locations import below, open_location
 from setr.data.shards import Shards
 from setr.errors import EnvironmentFailure, InputError
 from setr.evaluation.evaluate import evaluate
 from setr.evaluation.inference import autocast
+from setr.evaluation.subject import Subject, choose_protocols, open_checkpoint, require_same_classes
 from setr.evaluation.submission import server_for, submit
-from setr.paper.experiment import canonical_json
-from setr.paper.protocols import Protocol
+from setr.experiments.worker import let_first_rank_speak, score_record
+from setr.files.atomic import write_json
+from setr.record.lineage import origin
 from setr.redaction import first_line
-from setr.reporting.results import CHECKPOINT_TAG
-from setr.training.context import Context, distributed_context
+from setr.reporting.numbers.results import CHECKPOINT_TAG
+from setr.settings.config import Config
+from setr.settings.home import resolve, resolve_location
+from setr.study.experiment import canonical_json
+from setr.study.protocols import Protocol
+from setr.training.distributed import Context, distributed_context
 
 EVALUATIONS = "evaluations"  # below storage.results
 
@@ -174,7 +175,7 @@ def class_table(record: Mapping[str, Any]) -> Table:
 def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     """Stores the record as a run of its own in MLflow; returns the run's address, or why there is none."""
     # Imported where it is needed: a score that is only printed does not wait for MLflow.
-    from pipelines.tracking import open_tracker
+    from pipelines.tracking.tracker import open_tracker
 
     data, protocol = record["data"], record["protocol"]
     tags = {

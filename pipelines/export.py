@@ -15,8 +15,8 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.command import check_writable, exit_status
-from pipelines.predict import Opened, open_model
+from pipelines.terminal.command import check_writable, exit_status
+from setr.evaluation.opened import Opened, open_model
 from setr.models.export import ExportRecord, export_onnx, export_program, export_weights
 
 FORMATS = {"safetensors": "model.safetensors", "onnx": "model.onnx", "torch-export": "model.pt2"}

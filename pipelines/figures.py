@@ -15,20 +15,21 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.command import PROJECT, check_writable, exit_status, home, print_config, read_settings, resolve
-from setr.config import Config
-from setr.data.atomic import write_text
+from pipelines.terminal.command import check_writable, exit_status, print_config, read_settings
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
-from setr.reporting import figure_store
-from setr.reporting.figure_store import Wanted
-from setr.reporting.places import located
-from setr.reporting.results import ELSEWHERE_TAG, Result, read_results, usable
-from setr.reporting.trace import one_line
+from setr.files.atomic import write_text
+from setr.reporting.figures import figure_store
+from setr.reporting.figures.figure_store import Wanted
+from setr.reporting.numbers.results import ELSEWHERE_TAG, Result, read_results, usable
+from setr.reporting.site.places import located
+from setr.reporting.tracing.trace import one_line
+from setr.settings.config import Config
+from setr.settings.home import PROJECT, home, resolve
 
 # A model is opened, and PyTorch imported, only if there is something to draw: see _draw and work.
 if TYPE_CHECKING:
-    from setr.reporting.mosaic import Mosaic
+    from setr.reporting.figures.image_grid import Mosaic
 
 FOLDER = "figures"  # below storage.results
 _DRAWING_PACKAGES = ("data", "evaluation", "models", "reporting")  # of setr: their files decide what is drawn
@@ -47,7 +48,7 @@ def work(arguments: argparse.Namespace) -> int:
         raise InputError("E_DATA_EMPTY", "no such image", where=source)
     out = Path(arguments.out)
     check_writable(out)
-    from setr.reporting.figure_page import page
+    from setr.reporting.site.figure_page import page
 
     model, mosaics = draw_image(checkpoint, source, arguments)
     for mosaic in mosaics:
@@ -61,12 +62,12 @@ def draw_image(checkpoint: Path, source: Path, arguments: argparse.Namespace) ->
     """Returns the model, in words, and the figures of one image file."""
     import torch
 
-    from pipelines.predict import load_image, open_model
     from setr.evaluation.inference import predict
     from setr.evaluation.introspection import token_grid, token_of
+    from setr.evaluation.opened import load_image, open_model
     from setr.models.encoder import TappedVisionTransformer
-    from setr.reporting.inside_figures import inside_figures
-    from setr.reporting.prediction_figures import Names, prediction
+    from setr.reporting.figures.inside_figures import inside_figures
+    from setr.reporting.figures.prediction_figures import Names, prediction
 
     opened = open_model(checkpoint, data=arguments.data, num_heads=arguments.num_heads)
     opened.model.to(_device(arguments.device))
@@ -138,7 +139,7 @@ def drawing_code() -> str:
 
 def _draw(wanted: Wanted, val: Path, device: str) -> "list[Mosaic]":
     """Returns the figures of one kind, drawn from the experiments' checkpoints and validation images."""
-    from pipelines.report_figures import draw
+    from setr.reporting.figures.drawn import draw
 
     return draw(wanted, val, _device(device))
 

@@ -13,17 +13,16 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from rich.console import Console
-from rich.table import Table
 
-from pipelines.command import resolve, run_command
-from pipelines.lineage import origin
-from setr.config import Config
-from setr.data.atomic import write_json
+from pipelines.terminal.command import run_command
+from pipelines.terminal.receipt_lines import describe, receipt_table
+from setr.files.atomic import write_json
 from setr.models.export import export_weights
-from setr.models.receipt import Receipt
-from setr.models.segmenter import Segmenter
-from setr.models.specification import EncoderSize
+from setr.models.importing.receipt import Receipt
 from setr.models.weights import import_checkpoint
+from setr.record.lineage import origin
+from setr.settings.config import Config
+from setr.settings.home import resolve
 
 
 def work(config: Config, arguments: argparse.Namespace) -> None:
@@ -57,38 +56,10 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
         console.print(f"receipt: MLflow run {run}", highlight=False, soft_wrap=True)
 
 
-def describe(model: Segmenter, receipt: Receipt) -> str:
-    """Returns what was understood of the file, in two lines."""
-    spec, settings = model.spec, receipt.settings
-    parameters = sum(parameter.numel() for parameter in model.parameters())
-    file = f"{receipt.format} file, {receipt.size_bytes / 1e6:.1f} MB, sha256 {receipt.sha256[:16]}"
-    file += f", opened with {receipt.opened_with}"
-    said = f"{settings.get('decoder', 'model')} with {spec.num_classes} classes, {parameters / 1e6:.2f}M parameters"
-    if isinstance(spec.encoder, EncoderSize):
-        size = spec.encoder
-        said += f", {size.depth} layers of width {size.embed_dim}, {size.num_heads} heads"
-        said += f" ({settings['num_heads_from']})" if "num_heads_from" in settings else ""
-        said += f", reads layers {', '.join(str(tap + 1) for tap in spec.main_taps)}"
-        said += f" ({settings['taps_from']})" if "taps_from" in settings else ""
-    if spec.align_corners:
-        said += f", corners aligned ({settings.get('align_corners_from', 'header')})"
-    return f"{file}\n{said}, {len(spec.auxiliary)} auxiliary heads, made for {spec.image_size[0]}x{spec.image_size[1]}"
-
-
-def receipt_table(receipt: Receipt) -> Table:
-    """Returns the receipt's short table: tensors by status and reason."""
-    table = Table("status", "tensors", "which, or why")
-    for status, count, detail in receipt.rows():
-        table.add_row(status, str(count), detail)
-    for name in receipt.placeholders[:5]:
-        table.add_row("not constructed", "", name)
-    return table
-
-
 def store_receipt(config: Config, receipt: Receipt) -> str:
     """Stores the receipt as a run of its own in MLflow and returns the run's address."""
     # Imported where it is needed: a receipt that is only printed does not wait for MLflow.
-    from pipelines.tracking import open_tracker
+    from pipelines.tracking.tracker import open_tracker
 
     tracker = open_tracker(config.tracking, resolve("."))
     tags = {

@@ -11,17 +11,17 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.command import run_command
-from setr.config import Config
-from setr.data.ade20k import ADE20K
-from setr.data.datasets import DATASETS, PUBLISHED
+from pipelines.terminal.command import run_command
+from setr.data.reading.ade20k import ADE20K
+from setr.data.reading.datasets import DATASETS, PUBLISHED
 from setr.models.counting import count_model, hybrid_readings
 from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS
 from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
-from setr.paper.recipes import recipe
-from setr.paper.tables import load_tables
 from setr.settings.choices import require_choice
+from setr.settings.config import Config
+from setr.study.recipes import recipe
+from setr.study.tables import load_tables
 
 HEADINGS = ("variant", "crop", "parameters (M)", "the paper's way (M)", "printed (M)", "GFLOPs", "weights", "layers")
 ADE20K_CROP = (512, 512)

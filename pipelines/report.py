@@ -16,8 +16,8 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.command import PROJECT, home, resolve, run_command
-from pipelines.tracking import (
+from pipelines.terminal.command import run_command
+from pipelines.tracking.tracker import (
     IDENTITY_TAG,
     PARENT_TAG,
     RECORD_ARTIFACT,
@@ -26,17 +26,18 @@ from pipelines.tracking import (
     open_tracker,
     tracking_uri,
 )
-from setr.config import Config
 from setr.errors import EnvironmentFailure, InputError
+from setr.record.checking import checked_counts, checked_tags
+from setr.record.reading import EXPERIMENT, PICTURE, read_record
 from setr.redaction import first_line, without_secrets
-from setr.reporting.figure_store import kept_figures
-from setr.reporting.places import located
-from setr.reporting.record_check import checked_counts, checked_tags
-from setr.reporting.record_files import EXPERIMENT, PICTURE, read_record
-from setr.reporting.results import Note, Result, load_results, read_experiment, read_results
-from setr.reporting.site import build_site
-from setr.reporting.trace import as_text, one_line, trace
-from setr.reporting.verification import verified_text
+from setr.reporting.figures.figure_store import kept_figures
+from setr.reporting.numbers.results import Note, Result, load_results, read_experiment, read_results
+from setr.reporting.site.places import located
+from setr.reporting.site.site import build_site
+from setr.reporting.tracing.rehash import verified_text
+from setr.reporting.tracing.trace import as_text, one_line, trace
+from setr.settings.config import Config
+from setr.settings.home import PROJECT, home, resolve
 
 FIGURES = "figures"  # below storage.results: what pipelines/figures.py --report drew
 ARTIFACT_SUFFIXES = (".csv", ".json", ".md", ".svg", ".tex")  # of the report, as the MLflow UI shows them
@@ -220,7 +221,7 @@ def print_chain(config: Config, words: list[str], found: Collected, arguments: a
     whole = all(chain.whole for chain in chains)
     if arguments.verify:
         # Imported here: the report itself needs no torch.
-        from pipelines.verification import verify_chain
+        from pipelines.tracking.recheck import verify_chain
 
         for chain in chains:
             verified = verify_chain(config, chain, found.tracker, images=arguments.images)

@@ -19,37 +19,38 @@ from typing import Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
-    from pipelines.start import enter
+    from pipelines.terminal.start import enter
 
     enter("search")
 
 from rich.console import Console
 from rich.table import Table
 
-from pipelines import cluster
-from pipelines.command import check_writable, resolve, run_command
-from pipelines.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
-from pipelines.driver_folder import DriverFolder, clear_dead, driver_folder
-from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS, state_of
-from pipelines.lineage import keep_diff, lineage, origin
-from pipelines.placement import per_worker, slots_of
-from pipelines.progress import Board, Row, SweepProgress, clock
-from pipelines.recording import Recorder, finish_parent
-from pipelines.session import joined_cluster, parent_run
-from pipelines.space import Domain, command_of, decoded, planned_of, read_space
-from pipelines.start import add_anew, marked
-from pipelines.sweep import make_missing_inputs
-from pipelines.tracking import open_tracker
-from pipelines.watch import Watch
-from setr.config import Config
+from pipelines.cluster import engine as cluster
+from pipelines.cluster.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
+from pipelines.cluster.driver_folder import DriverFolder, clear_dead, driver_folder
+from pipelines.cluster.placement import per_worker, slots_of
+from pipelines.cluster.session import joined_cluster, parent_run
+from pipelines.cluster.watch import Watch
+from pipelines.inputs.missing import make_missing_inputs
+from pipelines.terminal.command import check_writable, run_command
+from pipelines.terminal.progress import Board, Row, SweepProgress, clock
+from pipelines.terminal.start import add_anew, marked
+from pipelines.tracking.recording import Recorder, finish_parent
+from pipelines.tracking.tracker import open_tracker
 from setr.errors import EnvironmentFailure
-from setr.paper.miniature import DATASET
-from setr.reporting.record_files import SCORES
-from setr.training.context import Context
-from setr.training.events import append_event, read_events
-from setr.training.lease import exclusive
+from setr.experiments.worker import run_experiment
+from setr.planning.jobs import Planned
+from setr.planning.space import Domain, command_of, decoded, planned_of, read_space
+from setr.record.events import append_event, read_events
+from setr.record.lease import exclusive
+from setr.record.ledger import EVENTS, state_of
+from setr.record.lineage import keep_diff, lineage, origin
+from setr.record.reading import SCORES
+from setr.settings.config import Config
+from setr.settings.home import resolve
+from setr.study.miniature import DATASET
+from setr.training.distributed import Context
 
 SECTIONS = ("search", "data", "training", "sweep", "storage")
 SHOWN = 10  # trials in the table at the end
@@ -203,7 +204,7 @@ def train_trial(
         for event in read_events(entry.folder / EVENTS):
             tell(event)
         if entry.earlier is not None:
-            from pipelines.proving import prove_experiment
+            from setr.experiments.proving import prove_experiment
 
             prove_experiment(entry.earlier.job(config, stop_file), context)
             entry = planned_of(config, decoded(drawn))

@@ -14,10 +14,11 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.address import brings_token
-from pipelines.command import PROJECT, QUIET_ENVIRONMENT, exit_status
-from pipelines.lineage import UNKNOWN, write_lineage
+from pipelines.cluster.address import brings_token
+from pipelines.terminal.command import QUIET_ENVIRONMENT, exit_status
 from setr.errors import EnvironmentFailure, InputError
+from setr.record.lineage import UNKNOWN, write_lineage
+from setr.settings.home import PROJECT
 
 
 def submission(words: list[str]) -> list[str]:

@@ -7,7 +7,6 @@ A plan waits for neither torch, Ray nor MLflow: what needs them is imported wher
 import argparse
 import dataclasses
 import hashlib
-import os
 import statistics
 import sys
 import time
@@ -19,31 +18,29 @@ from typing import TYPE_CHECKING
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
-    from pipelines.start import enter
+    from pipelines.terminal.start import enter
 
     enter("sweep")
 
-from pipelines.command import check_writable, resolve, run_command
-from pipelines.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
-from pipelines.jobs import Planned, plan_sweep
-from pipelines.ledger import EVENTS
-from pipelines.lineage import keep_diff, lineage, origin
-from pipelines.plan import Plan, print_plan, print_simulation
-from pipelines.preflight import storage_bytes
-from pipelines.progress import Board, Row, SweepProgress, clock
-from pipelines.replays import replay_changed
-from pipelines.results_folder import write_results
-from pipelines.start import add_anew, marked
-from setr.config import Config, DataConfig, SimulateConfig, to_dict
-from setr.data.locations import is_uri
-from setr.data.manifest import MANIFEST_NAME
-from setr.paper.miniature import DATASET
-from setr.training.events import Event, read_events
-from setr.training.lease import Lease, exclusive
-from setr.training.proxies import PROXIES
+from pipelines.cluster.driver import again_after_a_loss, leaving_ray, quiet, stop_on_signal
+from pipelines.cluster.preflight import storage_bytes
+from pipelines.cluster.replays import replay_changed
+from pipelines.inputs.missing import make_missing_inputs
+from pipelines.terminal.command import check_writable, run_command
+from pipelines.terminal.plan import Plan, print_plan, print_simulation
+from pipelines.terminal.progress import Board, Row, SweepProgress, clock
+from pipelines.terminal.start import add_anew, marked
+from pipelines.tracking.results_folder import write_results
+from setr.planning.jobs import Planned, plan_sweep
+from setr.record.events import Event, read_events
+from setr.record.lease import Lease, exclusive
+from setr.record.ledger import EVENTS
+from setr.record.lineage import keep_diff, lineage, origin
+from setr.settings.config import Config, SimulateConfig, to_dict
+from setr.settings.home import resolve
 
 if TYPE_CHECKING:
-    from pipelines.tracking import Tracker
+    from pipelines.tracking.tracker import Tracker
 
 SECTIONS = ("sweep", "miniature", "training", "storage")
 # What the tables decide, and a sweep does not read.
@@ -86,35 +83,12 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     results = resolve(config.storage.results)
     finished = write_results(config, planned, results)
     print(f"{finished} of {len(planned)} experiments have results: {results / 'scores.json'}")
-    from pipelines.session import send_unsent
+    from pipelines.cluster.session import send_unsent
 
     send_unsent(config, planned)
     if status:
         return status
     return 0 if finished == len(planned) else 1
-
-
-def make_missing_inputs(config: Config) -> None:
-    """Draws the scenes, writes their shards and pre-trains the miniatures where they are missing.
-
-    `dvc repro` has made them before; a job on a cluster starts with nothing but the code.
-    """
-    shards = resolve(config.data.shards) / DATASET
-    here = not is_uri(config.data.shards)  # what lies elsewhere is not made from here
-    if here and not all((shards / split / MANIFEST_NAME).is_file() for split in ("train", "val")):
-        root = resolve(config.datasets.get(DATASET, DataConfig.root))
-        from pipelines.prepare import write_all_shards
-        from pipelines.scenes import draw_scenes
-
-        if not root.exists():
-            draw_scenes(config)
-        data = dataclasses.replace(config.data, name=DATASET, root=str(root), images="", labels="")
-        write_all_shards(dataclasses.replace(config, data=data))
-    weights = resolve(config.weights.folder)
-    if not all((weights / f"{proxy.name}.safetensors").is_file() for proxy in PROXIES):
-        from pipelines.weights import make_weights
-
-        make_weights(config.weights, weights, workers=os.cpu_count() or 1)
 
 
 def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path, lease: Lease) -> int:
@@ -124,12 +98,12 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
     """
     if not lease.has_locks:
         print(lease.note())
-    from pipelines.driver_folder import clear_dead, driver_folder
-    from pipelines.placement import run_all, slots_of
-    from pipelines.recording import Recorder, finish_parent
-    from pipelines.session import joined_cluster
-    from pipelines.tracking import open_tracker
-    from pipelines.watch import Watch
+    from pipelines.cluster.driver_folder import clear_dead, driver_folder
+    from pipelines.cluster.placement import run_all, slots_of
+    from pipelines.cluster.session import joined_cluster
+    from pipelines.cluster.watch import Watch
+    from pipelines.tracking.recording import Recorder, finish_parent
+    from pipelines.tracking.tracker import open_tracker
 
     tracker = open_tracker(config.tracking, resolve("."))
     log = resolve(config.storage.logs) / f"sweep-{datetime.now():%Y%m%d-%H%M%S}.log"
@@ -175,7 +149,7 @@ def sweep_run(
     config: Config, tracker: "Tracker", planned: Sequence[Planned], missing: Sequence[Planned]
 ) -> AbstractContextManager[str]:
     """Returns the context of the sweep's run in MLflow; the same sweep goes on in the same one."""
-    from pipelines.session import parent_run
+    from pipelines.cluster.session import parent_run
 
     return parent_run(
         config,

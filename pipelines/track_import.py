@@ -14,19 +14,20 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.command import resolve, run_command
-from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS
-from pipelines.recording import Sender
-from pipelines.tracking import OFFLINE, Tracker, tracking_uri
-from setr.config import Config
-from setr.data.atomic import read_json
-from setr.data.file_hash import file_sha256
+from pipelines.terminal.command import run_command
+from pipelines.tracking.recording import Sender
+from pipelines.tracking.tracker import OFFLINE, Tracker, tracking_uri
 from setr.errors import InputError
-from setr.paper.experiment import Experiment
-from setr.reporting.record_check import checked_cells, checked_experiment
-from setr.reporting.record_files import EXPERIMENT, SCORES
-from setr.training.events import Event, read_events
+from setr.files.atomic import read_json
+from setr.files.hashing import file_sha256
+from setr.planning.jobs import Planned
+from setr.record.checking import checked_cells, checked_experiment
+from setr.record.events import Event, read_events
+from setr.record.ledger import EVENTS
+from setr.record.reading import EXPERIMENT, SCORES
+from setr.settings.config import Config
+from setr.settings.home import resolve
+from setr.study.experiment import Experiment
 
 RECORD_TAG = "setr.record"  # SHA-256 of what was imported
 

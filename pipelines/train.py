@@ -17,27 +17,28 @@ from typing import TYPE_CHECKING, Any
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
-    from pipelines.start import enter
+    from pipelines.terminal.start import enter
 
     enter("train")
 
-from pipelines.command import check_writable, resolve, run_command
-from pipelines.experiment import let_first_rank_speak, run_experiment
-from pipelines.jobs import Planned, plan_training
-from pipelines.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
-from pipelines.progress import Board, Row, SweepProgress
-from pipelines.start import add_anew, marked
-from setr.config import Config
-from setr.reporting.layouts import number
-from setr.reporting.record_files import read_scores_file
-from setr.training.context import distributed_context, stop_on_signals
+from pipelines.terminal.command import check_writable, run_command
+from pipelines.terminal.progress import Board, Row, SweepProgress
+from pipelines.terminal.start import add_anew, marked
+from setr.experiments.worker import let_first_rank_speak, run_experiment
+from setr.planning.jobs import Planned, plan_training
+from setr.record.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
+from setr.record.reading import read_scores_file
+from setr.reporting.site.layouts import number
+from setr.settings.config import Config
+from setr.settings.home import resolve
+from setr.training.distributed import distributed_context, stop_on_signals
 
 if TYPE_CHECKING:
-    from pipelines.tracking import Tracker
+    from pipelines.tracking.tracker import Tracker
 
 SECTIONS = ("data", "training", "sweep", "storage")
 
-Outcome = dict[str, Any]  # of pipelines.experiment.run_experiment
+Outcome = dict[str, Any]  # of setr.experiments.worker.run_experiment
 
 
 @dataclass
@@ -83,7 +84,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         context = dataclasses.replace(context, versions=engine_versions(), should_stop=stop)
         replay = context.on_main(replays)
         if replay is not None:
-            from pipelines.proving import prove_experiment
+            from setr.experiments.proving import prove_experiment
 
             prove_experiment(replay, context)
         job = context.on_main(begin)
@@ -99,7 +100,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
 
 def _start_session(config: Config, planned: Planned) -> Session:
     # Imported where it is needed: the other ranks do not wait for MLflow.
-    from pipelines.tracking import open_tracker
+    from pipelines.tracking.tracker import open_tracker
 
     tags = origin()
     tracker = open_tracker(config.tracking, resolve("."))
@@ -113,7 +114,7 @@ def _start_session(config: Config, planned: Planned) -> Session:
 
 def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
     """Returns the outcome of `train`, shown while it runs and written to MLflow."""
-    from pipelines.recording import Recorder, finish_parent
+    from pipelines.tracking.recording import Recorder, finish_parent
 
     planned = session.planned
     row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from setr.config import Config, load_config, to_dict
 from setr.errors import InputError
+from setr.settings.config import Config, load_config, to_dict
 
 PARAMS = Path(__file__).resolve().parent.parent / "params.yaml"
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from setr.config import load_config
+from setr.settings.config import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]

@@ -8,23 +8,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # What it is: pattern of the code, and the files that it may stand in.
 ONCE = {
-    "windows overlap by a third": (r"\* 2 // 3\)", {"setr/paper/protocols.py"}),
-    "the six ratios": (r"0\.5, 0\.75, 1\.0, 1\.25", {"setr/paper/protocols.py"}),
-    "a recipe of nobody's": (r"Recipe\(iterations=1000", {"setr/paper/miniature.py"}),
-    "a size with its aspect kept": (r"min\(max\(\w+\) / max\(size\)", {"setr/data/sizes.py"}),
-    "a file's hash": (r"hashlib\.file_digest|sha256\([^()]*\.read_bytes\(\)\)", {"setr/data/file_hash.py"}),
-    "a lock": (r"fcntl\.flock\(", {"setr/data/file_lock.py"}),
-    "JSON, durably": (r"def write_json\(", {"setr/data/atomic.py"}),
-    "a record as plain values": (r"json\.loads\(json\.dumps\((dataclasses\.)?asdict", {"setr/config.py"}),
-    "a bar": (r"MofNCompleteColumn\(\)", {"pipelines/bar.py"}),
-    "an experiment's record": (r'[=/(\[] ?"experiment\.json"', {"setr/reporting/record_files.py"}),
-    "an experiment's picture": (r'[=/(\[] ?"qualitative\.png"', {"setr/reporting/record_files.py"}),
-    "the tag of a checkpoint": (r'"setr\.checkpoint"', {"setr/reporting/results.py"}),
+    "windows overlap by a third": (r"\* 2 // 3\)", {"setr/study/protocols.py"}),
+    "the six ratios": (r"0\.5, 0\.75, 1\.0, 1\.25", {"setr/study/protocols.py"}),
+    "a recipe of nobody's": (r"Recipe\(iterations=1000", {"setr/study/miniature.py"}),
+    "a size with its aspect kept": (r"min\(max\(\w+\) / max\(size\)", {"setr/data/loading/sizes.py"}),
+    "a file's hash": (r"hashlib\.file_digest|sha256\([^()]*\.read_bytes\(\)\)", {"setr/files/hashing.py"}),
+    "a lock": (r"fcntl\.flock\(", {"setr/files/locking.py"}),
+    "JSON, durably": (r"def write_json\(", {"setr/files/atomic.py"}),
+    "a record as plain values": (r"json\.loads\(json\.dumps\((dataclasses\.)?asdict", {"setr/settings/config.py"}),
+    "a bar": (r"MofNCompleteColumn\(\)", {"pipelines/terminal/bar.py"}),
+    "an experiment's record": (r'[=/(\[] ?"experiment\.json"', {"setr/record/reading.py"}),
+    "an experiment's picture": (r'[=/(\[] ?"qualitative\.png"', {"setr/record/reading.py"}),
+    "the tag of a checkpoint": (r'"setr\.checkpoint"', {"setr/reporting/numbers/results.py"}),
     "counts of single images": (r'\w\["areas"\]', set()),  # they are read by name
     "what a password looks like": (r"\(\?<=://\)", set()),  # setr.redaction knows
     "a decoder by its name or its kind": (
         r'isinstance\([^()]*, \(?(UpHead|MLA|FCNHead|FPN)\w*\)|startswith\("(setr-|fcn|hybrid)|== "setr-',
-        {"setr/evaluation/introspection.py", "setr/reporting/figure_store.py"},  # what is inside MLA; the best of SETR
+        {
+            "setr/evaluation/introspection.py",
+            "setr/reporting/figures/figure_store.py",
+        },  # what is inside MLA; the best of SETR
     ),
 }
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.home import command, environment, settings, sweep_words, working_in
-from pipelines.jobs import plan_sweep
-from pipelines.recording import send_records
-from pipelines.tracking import Tracker
+from pipelines.tracking.recording import send_records
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import plan_sweep
 
 
 @dataclass(frozen=True)

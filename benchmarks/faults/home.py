@@ -9,13 +9,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.command import PROJECT
-from pipelines.jobs import plan_sweep
-from pipelines.prepare import write_all_shards
-from pipelines.scenes import draw_scenes
-from pipelines.tracking import Tracker
-from setr.config import Config, load_config
-from setr.training.events import read_events
+from pipelines.inputs.drawing import draw_scenes
+from pipelines.inputs.sharding import write_all_shards
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import plan_sweep
+from setr.record.events import read_events
+from setr.settings.config import Config, load_config
+from setr.settings.home import PROJECT
 from setr.training.proxies import PROXIES
 
 CELL = "table2/setr-pup-random/40k"  # starts from random weights

@@ -15,7 +15,7 @@ import psutil
 
 from benchmarks.faults.home import Audit, audit, command, environment, sweep_words
 from benchmarks.processes import PROCESSES
-from pipelines.command import PROJECT
+from setr.settings.home import PROJECT
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks.faults.home import Audit, audit, command, environment, final_weights, sweep_words
 from benchmarks.faults.machines import Cluster
-from setr.training.events import read_events
+from setr.record.events import read_events
 
 
 @dataclass(frozen=True)

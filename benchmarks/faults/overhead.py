@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.faults.home import command, environment, sweep_words
-from setr.training.events import read_events
+from setr.record.events import read_events
 
 WORK = ("data", "step", "evaluation")  # sections of a training that are what it is for
 

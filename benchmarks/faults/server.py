@@ -14,11 +14,11 @@ import numpy as np
 
 from benchmarks.faults.home import command, environment, settings, sweep_words, working_in
 from benchmarks.faults.machines import free_port
-from pipelines.jobs import plan_sweep
-from pipelines.recording import Recorder
-from pipelines.tracking import Tracker
-from setr.config import TrackingConfig
-from setr.training.events import Event, read_events
+from pipelines.tracking.recording import Recorder
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import plan_sweep
+from setr.record.events import Event, read_events
+from setr.settings.config import TrackingConfig
 
 
 @dataclass(frozen=True)

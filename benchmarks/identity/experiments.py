@@ -48,7 +48,7 @@ def make_inputs(home: str) -> dict[str, Any]:
     import numpy as np
     from safetensors.torch import save_file
 
-    from setr.data.datasets import DATASETS
+    from setr.data.reading.datasets import DATASETS
     from setr.data.shards import write_shards
     from setr.scenes.scenes import write_scenes
     from setr.training.pretraining import pretrain
@@ -71,9 +71,9 @@ def make_inputs(home: str) -> dict[str, Any]:
 
 def plan(name: str, *more: str) -> tuple[Any, Any]:
     """Returns the settings of an experiment, and what is planned for it."""
-    from pipelines.command import PROJECT
-    from pipelines.jobs import plan_sweep
-    from setr.config import load_config
+    from setr.planning.jobs import plan_sweep
+    from setr.settings.config import load_config
+    from setr.settings.home import PROJECT
 
     config = load_config(PROJECT / "params.yaml", [*COMMON, *EXPERIMENTS[name], *more], section="sweep")
     [entry] = plan_sweep(config)
@@ -83,7 +83,7 @@ def plan(name: str, *more: str) -> tuple[Any, Any]:
 def describe(home: str, names: tuple[str, ...]) -> dict[str, Any]:
     """Returns what decides whether a result may be used, by experiment: spec, code, and how it is scored."""
     os.environ["SETR_HOME"] = home
-    from setr.paper.code import scoring_code
+    from setr.study.code import scoring_code
 
     found: dict[str, Any] = {}
     for name in names:
@@ -100,8 +100,8 @@ def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = (), like: 
     than theirs: its `training` is then that step, and it has no scores.
     """
     os.environ["SETR_HOME"] = home
-    from pipelines.experiment import run_experiment
-    from setr.training.context import Context
+    from setr.experiments.worker import run_experiment
+    from setr.training.distributed import Context
 
     found: dict[str, Any] = {}
     seconds = {}
@@ -130,7 +130,7 @@ class _Differs(Exception):
 
 def _compared_with(home: str, name: str) -> Callable[[dict[str, Any]], None]:
     """Returns what is told of the steps of a training and raises at the first that differs from a finished one's."""
-    from setr.training.trace import read_trace
+    from setr.record.trace import read_trace
 
     folder = Path(home, "checkpoints", Path(home, f"{name}.txt").read_text())
     steps = read_trace(folder / "trace.bin").steps
@@ -149,7 +149,7 @@ def numbers(folder: Path) -> dict[str, str]:
     import numpy as np
     from safetensors import safe_open
 
-    from setr.training.trace import read_trace
+    from setr.record.trace import read_trace
 
     steps = read_trace(folder / "trace.bin").steps
     training = hashlib.sha256(steps["loss"].tobytes() + steps["gradient_norm"].tobytes())
@@ -176,9 +176,9 @@ def judge(home: str, names: tuple[str, ...]) -> dict[str, Any]:
     The verdict is `kept`, `kept by replay`, `scored again`, `changed` (nothing was shown) or `to do`.
     """
     os.environ["SETR_HOME"] = home
-    from pipelines.experiment import run_experiment
-    from pipelines.proving import prove_experiment
-    from setr.training.context import Context
+    from setr.experiments.proving import prove_experiment
+    from setr.experiments.worker import run_experiment
+    from setr.training.distributed import Context
 
     found: dict[str, Any] = {}
     for name in names:
@@ -206,8 +206,8 @@ def judge(home: str, names: tuple[str, ...]) -> dict[str, Any]:
 def replay_seconds(home: str, names: tuple[str, ...]) -> dict[str, Any]:
     """Returns the CPU seconds of replaying each experiment, planning and loading of modules left out."""
     os.environ["SETR_HOME"] = home
-    from pipelines.proving import prove_experiment
-    from setr.training.context import Context
+    from setr.experiments.proving import prove_experiment
+    from setr.training.distributed import Context
 
     found = {}
     for name in names:
@@ -268,7 +268,7 @@ def what_computes(home: str, names: tuple[str, ...], project: str) -> dict[str, 
 def definitions(home: str, names: tuple[str, ...]) -> dict[str, Any]:
     """Returns the definitions that the experiments run through in training and scoring, by file."""
     os.environ["SETR_HOME"] = home
-    from setr.paper.code import SCORING, code_slice
+    from setr.study.code import SCORING, code_slice
 
     found: dict[str, set[str]] = defaultdict(set)
     slices = [plan(name)[1].modules for name in names]

@@ -28,8 +28,8 @@ def trace(steps: int = 80_000, kept: int = 3) -> bool:
     """Prints a trace's size at the paper's length, for the model of most tensors, and its share of a step."""
     from setr.models.segmenter import Segmenter
     from setr.models.variants import VARIANTS, variant_spec
-    from setr.paper.recipes import Recipe
-    from setr.training.trace import PARAMETERS_AFTER, PIXELS, STEP, STEPS_BEYOND, Trace, pixel_steps, write_trace
+    from setr.record.trace import PARAMETERS_AFTER, PIXELS, STEP, STEPS_BEYOND, Trace, pixel_steps, write_trace
+    from setr.study.recipes import Recipe
 
     with torch.device("meta"):
         specs = {name: variant_spec(name, num_classes=150, crop_size=(512, 512)) for name in VARIANTS}
@@ -78,12 +78,12 @@ def replay(base: Base) -> bool:
 
 def paper_scale(cell: str = "table2/setr-pup/80k", images: int = 500, kept: int = 2) -> bool:
     """Prints the share of an experiment's work that its replay is, counted in crops that go through the model."""
-    from setr.data.sizes import keep_ratio_size
+    from setr.data.loading.sizes import keep_ratio_size
     from setr.evaluation.recount import SAMPLE
-    from setr.evaluation.views import windows
-    from setr.paper.cells import find_cell
-    from setr.training.equivalences import FIRST_STEPS
-    from setr.training.trace import STEPS_FROM_CHECKPOINT
+    from setr.evaluation.windows import windows
+    from setr.record.equivalences import FIRST_STEPS
+    from setr.record.trace import STEPS_FROM_CHECKPOINT
+    from setr.study.cells import find_cell
 
     found = find_cell(cell)
     recipe, protocol = found.published_recipe(), found.published_protocol()

@@ -19,11 +19,11 @@ from urllib.parse import urlsplit, urlunsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from setr.data.atomic import make_folder, new_file, storage_failure, sync_folder, write_file
-from setr.data.file_lock import lock, open_lock
 from setr.data.manifest import MANIFEST_NAME, Manifest, parse_manifest, read_manifest
 from setr.data.shards import Shards, open_shards
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
+from setr.files.atomic import make_folder, new_file, storage_failure, sync_folder, write_file
+from setr.files.locking import lock, open_lock
 
 _CHUNK = 4 * 2**20  # bytes read at a time
 _STREAMS = 4  # files copied at once: object stores answer slowly, and in parallel

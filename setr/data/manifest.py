@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from setr.data.atomic import write_file
-from setr.data.signed_json import dumps_signed, loads_signed
 from setr.errors import InputError, IntegrityError
+from setr.files.atomic import write_file
+from setr.files.signed_json import dumps_signed, loads_signed
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"

@@ -17,11 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import pyarrow as pa
 
-from setr.data.atomic import new_file
 from setr.data.manifest import SCHEMA_VERSION, ShardEntry, Storage
-from setr.data.payload import Payload
+from setr.data.row_bytes import Payload
 from setr.data.shard_index import DAMAGED, ShardIndex, missing_file, read_index, write_index, wrong_size
 from setr.errors import IntegrityError
+from setr.files.atomic import new_file
 
 _MAGIC = b"ARROW1\x00\x00"
 _VERSION_KEY, _STORAGE_KEY = b"setr.schema_version", b"setr.storage"

@@ -5,10 +5,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from setr.data.atomic import write_file
-from setr.data.file_hash import file_sha256
-from setr.data.signed_json import dumps_signed, loads_signed
 from setr.errors import IntegrityError
+from setr.files.atomic import write_file
+from setr.files.hashing import file_sha256
+from setr.files.signed_json import dumps_signed, loads_signed
 
 DAMAGED = "prepare the data again, or copy the shard from its source"
 

@@ -16,10 +16,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from setr.data.atomic import TEMPORARY_SUFFIX, make_folder, storage_failure, sync_folder
-from setr.data.file_lock import lock
-from setr.data.image_file import read_header
-from setr.data.images import check_same_size, hash_sources, parse_raw_label, source_hash, to_train_ids
+from setr.data.loading.worker_process import begin_worker
 from setr.data.manifest import (
     MANIFEST_NAME,
     SCHEMA_VERSION,
@@ -31,14 +28,17 @@ from setr.data.manifest import (
     shard_name,
     write_manifest,
 )
-from setr.data.payload import pack_image, pack_label
-from setr.data.samples import Dataset, Sample
+from setr.data.reading.image_file import read_header
+from setr.data.reading.images import check_same_size, hash_sources, parse_raw_label, source_hash, to_train_ids
+from setr.data.reading.samples import Dataset, Sample
+from setr.data.reading.sources import read_bytes
+from setr.data.row_bytes import pack_image, pack_label
 from setr.data.shard_file import StoredRow, write_shard
 from setr.data.shard_index import ShardIndex, index_path, read_index, shard_sha256
-from setr.data.signed_json import dumps_signed
-from setr.data.sources import read_bytes
-from setr.data.worker_process import begin_worker
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
+from setr.files.atomic import TEMPORARY_SUFFIX, make_folder, storage_failure, sync_folder
+from setr.files.locking import lock
+from setr.files.signed_json import dumps_signed
 
 Progress = Callable[[int, int], None]
 

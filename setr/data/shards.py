@@ -22,7 +22,7 @@ from typing import Literal, overload
 import numpy as np
 
 from setr.data.manifest import MANIFEST_NAME, Manifest, read_manifest
-from setr.data.payload import unpack_image, unpack_label
+from setr.data.row_bytes import unpack_image, unpack_label
 from setr.data.shard_file import ShardFile
 from setr.data.shard_index import DAMAGED, missing_file, shard_sha256, wrong_size
 from setr.data.shard_writer import write_shards

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from setr.record.values import BINS
+
 if TYPE_CHECKING:  # the report reads these counts and does without PyTorch
     from torch import Tensor
 
-BINS = 15  # of equal width over [0, 1], as Guo et al. 2017 (On Calibration of Modern Neural Networks)
 PLACES = 512  # pixels sampled in each image
 UNIT = 1 << 20  # confidences are summed in steps of 1 / UNIT
 

@@ -16,9 +16,9 @@ from setr.errors import InputError
 from setr.evaluation.calibration import BINS, reliability_counts, sample_places
 from setr.evaluation.inference import autocast, predict_sampled
 from setr.evaluation.metrics import Scores, boundary_areas, confusion_matrix, image_areas, scores
-from setr.evaluation.views import Size, multi_scale_sizes
+from setr.evaluation.windows import Size, multi_scale_sizes
 from setr.models.specification import EncoderSize
-from setr.paper.protocols import Protocol
+from setr.study.protocols import Protocol
 
 # Small images of one size go through the model together. What a block holds depends on the data and the protocol
 # alone, never on the number of workers: sums in float32 depend on the batch, and a tie must fall the same way.

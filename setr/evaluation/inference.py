@@ -17,12 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.data.transforms import normalise
+from setr.data.loading.transforms import normalise
 from setr.errors import InputError
-from setr.evaluation.planes import argmax, resize_planes
-from setr.evaluation.views import Size, Window, coverage, multi_scale_sizes, windows
-from setr.paper.protocols import Protocol
+from setr.evaluation.class_maps import argmax, resize_planes
+from setr.evaluation.windows import Size, Window, coverage, multi_scale_sizes, windows
 from setr.settings.choices import require_choice
+from setr.study.protocols import Protocol
 
 __all__ = [
     "autocast",

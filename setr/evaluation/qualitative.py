@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from setr.data.preview import Palette, colorize
+from setr.data.checking.preview import Palette, colorize
 
 CORRECT, WRONG, IGNORED = (208, 208, 208), (214, 39, 40), (0, 0, 0)
 _PAPER, _INK = 255, (32, 32, 32)

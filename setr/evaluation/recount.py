@@ -10,7 +10,7 @@ from setr.data.shards import Shards
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.areas import read_areas
 from setr.evaluation.evaluate import evaluate
-from setr.paper.protocols import Protocol
+from setr.study.protocols import Protocol
 from setr.training.comparison import ImageCounts
 
 SAMPLE = 8  # images

@@ -15,17 +15,17 @@ import cv2
 import numpy as np
 from torch import nn
 
-from setr.data.archives import ArchiveMember, list_members, read_member
-from setr.data.atomic import written_aside
-from setr.data.datasets import DATASETS
-from setr.data.file_hash import file_sha256
-from setr.data.images import decode_raw_label
-from setr.data.published import Server
+from setr.data.reading.archives import ArchiveMember, list_members, read_member
+from setr.data.reading.datasets import DATASETS
+from setr.data.reading.images import decode_raw_label
+from setr.data.reading.published import Server
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.evaluation.evaluate import check_fit, predictions
-from setr.evaluation.views import Size
-from setr.paper.protocols import Protocol
+from setr.evaluation.windows import Size
+from setr.files.atomic import written_aside
+from setr.files.hashing import file_sha256
+from setr.study.protocols import Protocol
 
 
 @dataclass(frozen=True)

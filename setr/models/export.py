@@ -17,15 +17,15 @@ import torch
 from torch import Tensor
 from torch.export import Dim
 
-from setr.config import to_dict
-from setr.data.atomic import written_aside
-from setr.data.file_hash import file_sha256
-from setr.data.transforms import MEAN, STD
+from setr.data.loading.transforms import MEAN, STD
 from setr.errors import EnvironmentFailure, IntegrityError
+from setr.files.atomic import written_aside
+from setr.files.hashing import file_sha256
 from setr.models.segmenter import Segmenter
 from setr.models.spec_json import spec_to_json
 from setr.models.specification import SegmenterSpec
 from setr.models.weights import SPEC_KEY, import_checkpoint
+from setr.settings.config import to_dict
 
 # Float32 in another order of summation; a wrong resize or norm moves logits by 1e-3 and more.
 TOLERANCE = 1.0e-4

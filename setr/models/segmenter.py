@@ -159,7 +159,7 @@ def _keep(encoder: nn.Module, style: str) -> None:
 
 
 # By the name of the record in a SegmenterSpec. An experiment's code hash takes the entries that its model is made of
-# (setr.paper.code), so what another decoder computes does not count.
+# (setr.study.code), so what another decoder computes does not count.
 ENCODERS: dict[str, EncoderParts] = {
     "EncoderSize": EncoderParts(_transformer, initialise_encoder),
     # The baselines are mmsegmentation's own, in the authors' repository too.

@@ -14,23 +14,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from setr.data.file_hash import file_sha256
 from setr.errors import InputError
-from setr.models.checkpoint_file import CheckpointFile, read_checkpoint
+from setr.files.hashing import file_sha256
 from setr.models.encoder import TappedVisionTransformer
 from setr.models.hybrid import ResNetEncoder
-from setr.models.inferred_spec import Inferred, infer_encoder, infer_spec
-from setr.models.key_maps import OWN, KeyMap, map_keys, name_architecture
-from setr.models.placement import INTERPOLATIONS, Placement, place, require_encoder
-from setr.models.pretrained_files import fetch_pretrained
-from setr.models.receipt import Receipt, TensorEntry, joined
+from setr.models.importing.checkpoint_file import CheckpointFile, read_checkpoint
+from setr.models.importing.inferred_spec import Inferred, infer_encoder, infer_spec
+from setr.models.importing.key_maps import OWN, KeyMap, map_keys, name_architecture
+from setr.models.importing.placement import INTERPOLATIONS, Placement, place, require_encoder
+from setr.models.importing.pretrained_files import fetch_pretrained
+from setr.models.importing.receipt import Receipt, TensorEntry, joined
+from setr.models.importing.stored_settings import settings_in
+from setr.models.importing.weight_files import is_file_name
 from setr.models.segmenter import Segmenter, build_segmenter
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import EncoderSize, SegmenterSpec
-from setr.models.stored_settings import settings_in
 from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import variant_spec
-from setr.models.weight_files import is_file_name
 
 __all__ = ["SPEC_KEY", "Receipt", "file_sha256", "import_checkpoint", "load_pretrained"]
 

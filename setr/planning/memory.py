@@ -1,14 +1,14 @@
 """Peak memory of a training process, from the model's footprint and the recipe.
 
-The parts are counted (setr.planning.structure); what a GPU adds to them is assumed, in the constants here: no such
+The parts are counted (setr.planning.footprint); what a GPU adds to them is assumed, in the constants here: no such
 number follows from the shapes.
 """
 
 from dataclasses import dataclass
 
-from setr.models.tally import FLOAT32
-from setr.paper.recipes import Recipe
-from setr.planning.structure import Footprint
+from setr.models.counter import FLOAT32
+from setr.planning.footprint import Footprint
+from setr.study.recipes import Recipe
 
 # Of the context and the libraries' kernels and workspaces, in bytes.
 CONTEXT = {"cuda": 1_200_000_000, "cpu": 600_000_000}

@@ -4,12 +4,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from setr.paper.experiment import Experiment, model_of
-from setr.paper.protocols import Protocol
-from setr.paper.recipes import Recipe
+from setr.planning.footprint import Footprint, footprint
 from setr.planning.memory import CONTEXT, state_bytes, training_memory
-from setr.planning.structure import Footprint, footprint
 from setr.planning.throughput import Clock, evaluations_of, kind_of, views_per_image
+from setr.study.experiment import Experiment, model_of
+from setr.study.protocols import Protocol
+from setr.study.recipes import Recipe
 
 
 @dataclass(frozen=True)

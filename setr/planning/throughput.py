@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from setr.data.datasets import published_of
-from setr.evaluation.views import multi_scale_sizes, windows
-from setr.paper.protocols import Protocol
-from setr.paper.recipes import Recipe
-from setr.planning.structure import Footprint
+from setr.data.reading.datasets import published_of
+from setr.evaluation.windows import multi_scale_sizes, windows
+from setr.planning.footprint import Footprint
+from setr.study.protocols import Protocol
+from setr.study.recipes import Recipe
 
 BACKWARD = 2  # times the forward pass
 # A worker more costs this share of a step (collectives, smaller matrices); on paper, for one node.

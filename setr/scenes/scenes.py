@@ -18,8 +18,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from setr.data.atomic import make_folder, storage_failure
 from setr.errors import EnvironmentFailure, InputError
+from setr.files.atomic import make_folder, storage_failure
 from setr.scenes.cities import TRAIN_CITIES, VAL_CITIES, City
 from setr.scenes.render import draw
 from setr.scenes.shapes import Dice

@@ -1,6 +1,6 @@
 """What the numbers of a training recipe may be: the rules of `training.recipe.*` and of the values of a search.
 
-By the field's name in setr.paper.recipes.Recipe; a test holds the two together.
+By the field's name in setr.study.recipes.Recipe; a test holds the two together.
 """
 
 from collections.abc import Mapping

@@ -1,9 +1,9 @@
 """One attempt at an experiment: what it builds, where it goes on, what it writes down.
 
     <folder>/identity.json      what this folder trains (setr.training.resume)
-    <folder>/step-00000400/     checkpoints (setr.training.checkpoint)
+    <folder>/step-00000400/     checkpoints (setr.record.checkpoint)
     <folder>/evaluations.json   the scores by step
-    <folder>/trace.bin          what each step found (setr.training.trace)
+    <folder>/trace.bin          what each step found (setr.record.trace)
 
 Events go to `context.report` on every rank, in the same order.
 """
@@ -23,22 +23,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from setr.data.atomic import read_json, write_json
-from setr.data.loader import Batch
+from setr.data.loading.loader import Batch
 from setr.data.shards import Shards
 from setr.errors import InputError, IntegrityError
-from setr.paper.experiment import Experiment
-from setr.training import checkpoint
-from setr.training.checkpoint import CheckpointInfo
+from setr.files.atomic import read_json, write_json
+from setr.record import checkpoint
+from setr.record.checkpoint import CheckpointInfo
+from setr.record.events import is_evaluation
+from setr.record.lease import exclusive
+from setr.record.trace import NAME as TRACE
+from setr.record.trace import STEPS_FROM_CHECKPOINT
+from setr.study.experiment import Experiment
 from setr.training.computation import Computation
-from setr.training.context import Event
-from setr.training.events import is_evaluation
+from setr.training.distributed import Event
 from setr.training.execution import Execution
-from setr.training.lease import exclusive
 from setr.training.resume import Found, find_checkpoint, require_same_tensors
 from setr.training.step import StepResult
-from setr.training.trace import NAME as TRACE
-from setr.training.trace import STEPS_FROM_CHECKPOINT
 from setr.training.trace_writer import TraceWriter
 from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, watched
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from setr.training.trace import STEP, Trace, hash_parameters
+from setr.record.trace import STEP, Trace, hash_parameters
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from setr.data.loader import Batch, Loader
+from setr.data.loading.loader import Batch, Loader
+from setr.data.loading.transforms import Augmentation
 from setr.data.shards import Shards
-from setr.data.transforms import Augmentation
-from setr.paper.experiment import Experiment
 from setr.settings.run import RunSettings
+from setr.study.experiment import Experiment
 from setr.training.batch_norm import share_statistics, slow_momentum
-from setr.training.context import Context
+from setr.training.distributed import Context
 from setr.training.ema import MovingAverage
 from setr.training.gradients import GradientSum
 from setr.training.loss import class_weights

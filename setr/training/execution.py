@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from setr.record.lease import Lease
 from setr.settings.run import RunSettings
-from setr.training.context import Context
-from setr.training.lease import Lease
+from setr.training.distributed import Context
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ import copy
 
 import numpy as np
 
-from setr.data.loader import Loader, sample_order
+from setr.data.loading.loader import Loader, sample_order
+from setr.record.trace import Trace, hash_choice, hash_order, hash_pixels, hash_rates
 from setr.training.computation import Computation
 from setr.training.machine import describe_machine
-from setr.training.trace import Trace, hash_choice, hash_order, hash_pixels, hash_rates
 
 DRAWN_STEPS = 4096  # at most, spread over the training: drawing for all of 160,000 steps would take a minute
 _LOADING = ("cpu", "cpu_capability", "cpu_flags")  # of a machine: what the pixels depend on, with numpy and OpenCV

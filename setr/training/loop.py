@@ -3,9 +3,9 @@
 from torch import nn
 
 from setr.data.shards import Shards
-from setr.paper.experiment import Experiment
+from setr.study.experiment import Experiment
 from setr.training.attempt import Attempt, Evaluate, Outcome
-from setr.training.context import Stopped
+from setr.training.distributed import Stopped
 from setr.training.execution import Execution
 
 __all__ = ["Outcome", "Stopped", "train"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from setr.errors import InputError
-from setr.paper.recipes import Recipe
+from setr.study.recipes import Recipe
 
 HEAD_PREFIXES = ("decode_head.", "auxiliary_heads.")  # not the MLA neck: it trains at the encoder's rate
 _TABLES = ("encoder.pos_embed", "encoder.cls_token", "encoder.dist_token", "encoder.reg_token")

@@ -14,14 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.data.transforms import normalise
+from setr.data.loading.transforms import normalise
 from setr.models.encoder import TappedVisionTransformer, initialise_encoder
 from setr.models.hybrid import ResNetEncoder
 from setr.models.specification import ResNetSpec
-from setr.models.variants import (
-    MINIATURES,
-    variant_spec,
-)
+from setr.models.variants import MINIATURES, variant_spec
 from setr.training.proxies import Proxy
 
 TASK = "share of each class in every patch of generated scenes (other seeds than the data sets)"

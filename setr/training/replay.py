@@ -19,18 +19,10 @@ from torch import nn
 
 from setr.data.shards import Shards
 from setr.errors import EnvironmentFailure, IntegrityError, SetrError
-from setr.paper.experiment import Experiment
-from setr.redaction import first_line
-from setr.settings.run import EXECUTION, RunSettings
-from setr.training import checkpoint
-from setr.training.checkpoint_names import step_name
-from setr.training.comparison import ImageCounts, Scale, compare_images, compare_step, initial_difference
-from setr.training.computation import Computation
-from setr.training.context import Context
-from setr.training.equivalences import FIRST_STEPS, Verdict
-from setr.training.foreseen import foreseen_difference
-from setr.training.machine import describe_machine, machine_differences
-from setr.training.trace import (
+from setr.record import checkpoint
+from setr.record.checkpoint_names import step_name
+from setr.record.equivalences import FIRST_STEPS, Verdict
+from setr.record.trace import (
     NAME,
     PARAMETERS_AFTER,
     STEPS_BEYOND,
@@ -40,6 +32,14 @@ from setr.training.trace import (
     read_trace,
     step_row,
 )
+from setr.redaction import first_line
+from setr.settings.run import EXECUTION, RunSettings
+from setr.study.experiment import Experiment
+from setr.training.comparison import ImageCounts, Scale, compare_images, compare_step, initial_difference
+from setr.training.computation import Computation
+from setr.training.distributed import Context
+from setr.training.foreseen import foreseen_difference
+from setr.training.machine import describe_machine, machine_differences
 from setr.training.trace_writer import traced_tensors
 
 CountImages = Callable[[nn.Module], Sequence[ImageCounts]]

@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from setr.data.atomic import Owner, read_json, write_json
 from setr.errors import InputError
-from setr.paper import spec
-from setr.training import checkpoint, checkpoint_names
-from setr.training.checkpoint_names import IDENTITY
+from setr.files.atomic import Owner, read_json, write_json
+from setr.record import checkpoint, checkpoint_names
+from setr.record.checkpoint_names import IDENTITY
+from setr.study import spec
 
 Note = tuple[str, dict[str, Any]]  # an event and its values
 

@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from setr.data.loader import Batch
-from setr.data.photometric_batch import distort_batch
-from setr.data.transforms import normalise
+from setr.data.loading.loader import Batch
+from setr.data.loading.photometric_batch import distort_batch
+from setr.data.loading.transforms import normalise
 from setr.errors import InputError
-from setr.paper.recipes import Recipe
-from setr.training.context import Context
+from setr.study.recipes import Recipe
+from setr.training.distributed import Context
 from setr.training.gradients import GradientSum
 from setr.training.loss import loss_divisor, segmentation_loss
 

@@ -9,15 +9,11 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from setr.data.atomic import Owner
-from setr.data.loader import Batch
-from setr.paper.experiment import Experiment
-from setr.training.checkpoint import manifest_hash
-from setr.training.checkpoint_names import step_name
-from setr.training.computation import Computation
-from setr.training.machine import describe_machine
-from setr.training.step import StepResult
-from setr.training.trace import (
+from setr.data.loading.loader import Batch
+from setr.files.atomic import Owner
+from setr.record.checkpoint import manifest_hash
+from setr.record.checkpoint_names import step_name
+from setr.record.trace import (
     NAME,
     PARAMETERS_AFTER,
     PIXELS,
@@ -31,6 +27,10 @@ from setr.training.trace import (
     step_row,
     write_trace,
 )
+from setr.study.experiment import Experiment
+from setr.training.computation import Computation
+from setr.training.machine import describe_machine
+from setr.training.step import StepResult
 
 
 class TraceWriter:

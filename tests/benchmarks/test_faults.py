@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from benchmarks.faults.home import Audit, audit, prepare, settings, sweep_words, working_in
 from benchmarks.faults.kills import empty_state, kill_drivers
 from benchmarks.faults.overhead import Overhead
-from pipelines.jobs import plan_sweep
-from pipelines.tracking import Tracker
-from setr.training.events import append_event
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import plan_sweep
+from setr.record.events import append_event
 
 
 @pytest.fixture(scope="module")

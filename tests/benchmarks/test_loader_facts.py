@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import loader_facts
 from benchmarks.loader_peers import Work
-from setr.data.transforms import Augmentation, draw
+from setr.data.loading.transforms import Augmentation, draw
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ from benchmarks.mutants import HUNG, KILLED, SURVIVED, Point, Sources
 
 def test_a_seed_draws_the_same_changes_and_each_is_another_program() -> None:
     sources = Sources(mutants.PROJECT)
-    drawn = mutants.mutants(sources, "setr/paper", seed=3, count=6)
+    drawn = mutants.mutants(sources, "setr/study", seed=3, count=6)
     assert [point.key for point in drawn] == [
-        point.key for point in mutants.mutants(sources, "setr/paper", seed=3, count=6)
+        point.key for point in mutants.mutants(sources, "setr/study", seed=3, count=6)
     ]
     assert [point.key for point in drawn] != [
-        point.key for point in mutants.mutants(sources, "setr/paper", seed=4, count=6)
+        point.key for point in mutants.mutants(sources, "setr/study", seed=4, count=6)
     ]
     assert len({point.key for point in drawn}) == 6
     for point in drawn:

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.trace_cost import measure
-from setr.paper.recipes import Recipe
+from setr.study.recipes import Recipe
 from setr.training.trace_writer import TraceWriter
 
 TINY = Recipe(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.ade20k import ADE20K, ADE20K_REDUCED
-from setr.data.images import read_image, read_label
+from setr.data.reading.ade20k import ADE20K, ADE20K_REDUCED
+from setr.data.reading.images import read_image, read_label
 from setr.errors import InputError
 
 

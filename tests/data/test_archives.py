@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from setr.data.archives import ArchiveMember, is_archive, list_members, read_member
+from setr.data.reading.archives import ArchiveMember, is_archive, list_members, read_member
 from setr.errors import InputError
 
 FILES = {"data/a.txt": b"first", "data/sub/b.bin": bytes(range(256)), "c": b""}
@@ -136,7 +136,7 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path: Path) -> None:
 
 
 def test_a_member_over_the_size_limit_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("setr.data.archives.MAX_MEMBER_BYTES", 100)
+    monkeypatch.setattr("setr.data.reading.archives.MAX_MEMBER_BYTES", 100)
     assert "more than 100" in refused(make_zip(tmp_path / "a.zip", FILES))
     assert "more than 100" in refused(make_tar(tmp_path / "a.tar", FILES))
 

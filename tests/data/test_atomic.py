@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from setr.data import atomic
-from setr.data.atomic import append, give_rights, make_folder, new_file, renew, write_file, write_json
 from setr.errors import EnvironmentFailure
+from setr.files import atomic
+from setr.files.atomic import append, give_rights, make_folder, new_file, renew, write_file, write_json
 
 
 class Owner:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.camvid import CAMVID
-from setr.data.images import read_label
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.images import read_label
 from setr.errors import InputError
 
 

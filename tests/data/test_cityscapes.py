@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS, DENIED, TRAIN_ID_TO_ID
-from setr.data.images import read_image, read_label, read_sample
+from setr.data.reading.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS, DENIED, TRAIN_ID_TO_ID
+from setr.data.reading.images import read_image, read_label, read_sample
 from setr.errors import InputError
 
 GENERATOR = np.random.default_rng(3)

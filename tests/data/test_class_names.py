@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from setr.data.class_names import class_names
+from setr.data.reading.class_names import class_names
 from setr.errors import InputError
 
 NAMES = ("Straße", "Bäume", "car")

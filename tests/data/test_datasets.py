@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from setr.config import DataConfig
-from setr.data.datasets import DATASETS, PUBLISHED, configured_dataset, find_dataset, published_of
+from setr.data.reading.datasets import DATASETS, PUBLISHED, configured_dataset, find_dataset, published_of
 from setr.errors import InputError
+from setr.settings.config import DataConfig
 
 
 def test_every_published_data_set_is_there_under_its_own_name() -> None:

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.ade20k import ADE20K, ADE20K_REDUCED
-from setr.data.camvid import CAMVID
-from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
-from setr.data.doctor import Report, check, evenly, report_lines
-from setr.data.folder import FolderSettings, folder_dataset
-from setr.data.images import source_hash
-from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
-from setr.data.samples import Dataset, Sample, keyed, pair, stem
-from setr.data.sources import find_files
+from setr.data.checking.doctor import Report, check, evenly, report_lines
+from setr.data.reading.ade20k import ADE20K, ADE20K_REDUCED
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
+from setr.data.reading.folder import FolderSettings, folder_dataset
+from setr.data.reading.images import source_hash
+from setr.data.reading.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
+from setr.data.reading.samples import Dataset, Sample, keyed, pair, stem
+from setr.data.reading.sources import find_files
 from setr.errors import InputError, IntegrityError
 
 GENERATOR = np.random.default_rng(5)

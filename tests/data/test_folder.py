@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.folder import FolderSettings, folder_dataset
-from setr.data.images import read_label, read_sample
-from setr.data.samples import Dataset
+from setr.data.reading.folder import FolderSettings, folder_dataset
+from setr.data.reading.images import read_label, read_sample
+from setr.data.reading.samples import Dataset
 from setr.errors import InputError
 
 CLASSES = ("ground", "crop", "weed")

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.image_file import Header, check_bytes, check_png_rows, read_header, without_metadata
+from setr.data.reading.image_file import Header, check_bytes, check_png_rows, read_header, without_metadata
 from setr.errors import InputError
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 40, 3), dtype=np.uint8)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from setr.data.camvid import CAMVID
-from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
-from setr.data.images import (
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
+from setr.data.reading.images import (
     decode_image,
     decode_raw_label,
     histogram,
@@ -21,7 +21,7 @@ from setr.data.images import (
     to_train_ids,
     value_ranges,
 )
-from setr.data.samples import Sample
+from setr.data.reading.samples import Sample
 from setr.errors import EnvironmentFailure, InputError
 
 GENERATOR = np.random.default_rng(1)

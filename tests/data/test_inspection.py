@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from setr.data.camvid import CAMVID
-from setr.data.inspection import inspect, inspect_all
-from setr.data.samples import Sample
+from setr.data.checking.inspection import inspect, inspect_all
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 
 
 def sample(folder: Path, key: str, values: np.ndarray, shape: tuple[int, ...]) -> Sample:

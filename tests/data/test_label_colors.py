@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.camvid import CAMVID
-from setr.data.doctor import check
-from setr.data.folder import FolderSettings, folder_dataset
-from setr.data.images import decode_raw_label, read_label
-from setr.data.samples import Dataset, Sample
+from setr.data.checking.doctor import check
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.folder import FolderSettings, folder_dataset
+from setr.data.reading.images import decode_raw_label, read_label
+from setr.data.reading.samples import Dataset, Sample
 from setr.data.shard_index import read_index
 from setr.data.shards import open_shards, write_shards
 from setr.errors import InputError

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.ade20k import ADE20K, ADE20K_REDUCED
-from setr.data.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS, TRAIN_ID_TO_ID
-from setr.data.images import read_label
-from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
+from setr.data.reading.ade20k import ADE20K, ADE20K_REDUCED
+from setr.data.reading.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS, TRAIN_ID_TO_ID
+from setr.data.reading.images import read_label
+from setr.data.reading.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
 
 # id, train id, colour, name: github.com/mcordts/cityscapesScripts, cityscapesscripts/helpers/labels.py. The licence
 # plate's id there is -1, and no label file holds it.

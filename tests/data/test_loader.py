@@ -13,13 +13,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setr.data.camvid import CAMVID
-from setr.data.loader import Batch, Loader, sample_order
-from setr.data.photometric_batch import distort_batch
-from setr.data.samples import Sample
+from setr.data.loading.loader import Batch, Loader, sample_order
+from setr.data.loading.photometric_batch import distort_batch
+from setr.data.loading.transforms import Augmentation, augment
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 from setr.data.shard_index import index_path, read_index
 from setr.data.shards import Shards, open_shards, write_shards
-from setr.data.transforms import Augmentation, augment
 from setr.errors import InputError, IntegrityError
 
 AUGMENTATION = Augmentation((16, 24))
@@ -251,7 +251,7 @@ def test_unexpected_errors_name_the_sample(shards: Shards, monkeypatch: pytest.M
     def fail(*_: object, **__: object) -> None:
         raise cv2.error("no such size")
 
-    monkeypatch.setattr("setr.data.loader.augment", fail)
+    monkeypatch.setattr("setr.data.loading.loader.augment", fail)
     with pytest.raises(
         RuntimeError, match=r"step 0: cannot prepare sample \d+ \(.*0000\d.arrow row \d\): no such size"
     ):

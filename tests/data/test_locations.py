@@ -17,10 +17,10 @@ import pytest
 from pyarrow import fs
 
 from setr.data import locations
-from setr.data.camvid import CAMVID
 from setr.data.locations import below, local_folder, manifest_at, open_location, shown
 from setr.data.manifest import MANIFEST_NAME
-from setr.data.samples import Sample
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 from setr.data.shards import open_shards, write_shards
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
 

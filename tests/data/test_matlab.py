@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from setr.data.matlab import decode_label_map
+from setr.data.reading.matlab import decode_label_map
 from setr.errors import EnvironmentFailure, InputError
 
 savemat = pytest.importorskip("scipy.io").savemat

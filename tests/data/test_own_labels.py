@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.doctor import Report, check
-from setr.data.folder import FolderSettings, folder_dataset
-from setr.data.own_labels import check_labels, settled
-from setr.data.samples import Color, Dataset, voc_color
+from setr.data.checking.doctor import Report, check
+from setr.data.reading.folder import FolderSettings, folder_dataset
+from setr.data.reading.own_labels import check_labels, settled
+from setr.data.reading.samples import Color, Dataset, voc_color
 from setr.errors import InputError
 
 Mask = np.ndarray | Image.Image

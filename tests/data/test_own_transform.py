@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from setr.data import transform_processes
-from setr.data.camvid import CAMVID
-from setr.data.loader import Batch, Loader
-from setr.data.own_transform import load_transform, transform_with_hash
-from setr.data.samples import Sample
+from setr.data.loading import transform_processes
+from setr.data.loading.loader import Batch, Loader
+from setr.data.loading.own_transform import load_transform, transform_with_hash
+from setr.data.loading.transforms import Augmentation
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 from setr.data.shards import Shards, open_shards, write_shards
-from setr.data.transforms import Augmentation
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
 
 FOLDER = Path(__file__).resolve().parent

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.images import read_label, read_sample
-from setr.data.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED, RAW_IDS
+from setr.data.reading.images import read_label, read_sample
+from setr.data.reading.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED, RAW_IDS
 from setr.errors import InputError
 
 KEYS = {"train": ("2008_000008", "2008_000015"), "val": ("2008_000002",)}

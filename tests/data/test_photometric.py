@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setr.data.photometric import DRAWS, Distortion, distort, draw_distortion
+from setr.data.loading.photometric import DRAWS, Distortion, distort, draw_distortion
 
 
 def convert(channel: np.ndarray, alpha: float = 1, beta: float = 0) -> np.ndarray:

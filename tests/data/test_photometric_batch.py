@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setr.data.photometric import DRAWS, Distortion, distort, draw_distortion
-from setr.data.photometric_batch import BatchDistortion, distort_batch
+from setr.data.loading.photometric import DRAWS, Distortion, distort, draw_distortion
+from setr.data.loading.photometric_batch import BatchDistortion, distort_batch
 
 # What one conversion may differ by where OpenCV's vector path is not ours: it rounds the other way there.
 ONE_LEVEL = 1

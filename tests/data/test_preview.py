@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from setr.data.ade20k import ADE20K
-from setr.data.camvid import CAMVID
-from setr.data.preview import colorize, preview_sheet
-from setr.data.samples import Sample
+from setr.data.checking.preview import colorize, preview_sheet
+from setr.data.reading.ade20k import ADE20K
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 
 
 def sample(folder: Path, key: str, value: int) -> Sample:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setr.data.resampling import Window, image_window, label_window
-from setr.data.sizes import keep_ratio_size
+from setr.data.loading.resampling import Window, image_window, label_window
+from setr.data.loading.sizes import keep_ratio_size
 
 MEAN_LEVELS = 0.2  # of 255
 

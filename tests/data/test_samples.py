@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from setr.data.archives import ArchiveMember
-from setr.data.datasets import DATASETS
-from setr.data.samples import NOT_ALLOWED, Dataset, Listing, Sample, allow, keyed, pair, stem, voc_color
+from setr.data.reading.archives import ArchiveMember
+from setr.data.reading.datasets import DATASETS
+from setr.data.reading.samples import NOT_ALLOWED, Dataset, Listing, Sample, allow, keyed, pair, stem, voc_color
 from setr.errors import InputError
 
 

@@ -24,13 +24,13 @@ import pyarrow as pa
 import pytest
 
 from setr.data import shard_file
-from setr.data.camvid import CAMVID
 from setr.data.manifest import MANIFEST_NAME, Manifest, read_manifest, write_manifest
-from setr.data.samples import Sample
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.samples import Sample
 from setr.data.shard_index import ShardIndex, index_path, read_index
 from setr.data.shards import open_shards, write_shards
-from setr.data.signed_json import dumps_signed
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
+from setr.files.signed_json import dumps_signed
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -207,8 +207,8 @@ def test_other_settings_are_another_build(samples: list[Sample], folder: Path) -
 BUILD = """
     import sys
     from pathlib import Path
-    from setr.data.camvid import CAMVID
-    from setr.data.samples import Sample
+    from setr.data.reading.camvid import CAMVID
+    from setr.data.reading.samples import Sample
     from setr.data.shards import write_shards
 
     if __name__ == "__main__":

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from setr.data.archives import ArchiveMember
-from setr.data.sources import check_root, find_file, find_files, is_junk, read_bytes, spelled
+from setr.data.reading.archives import ArchiveMember
+from setr.data.reading.sources import check_root, find_file, find_files, is_junk, read_bytes, spelled
 from setr.errors import InputError
 
 
@@ -153,7 +153,7 @@ def test_missing_things_are_one_line_errors(tmp_path: Path) -> None:
 
 
 def test_a_file_of_absurd_size_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("setr.data.sources.MAX_MEMBER_BYTES", 10)
+    monkeypatch.setattr("setr.data.reading.sources.MAX_MEMBER_BYTES", 10)
     touch(tmp_path, "a-long-name.png")
     with pytest.raises(InputError, match=r"E_FILE_TOO_LARGE"):
         read_bytes(tmp_path / "a-long-name.png")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from setr.data.sources import Source
-from setr.data.splits import Division, divide, split_of
+from setr.data.reading.sources import Source
+from setr.data.reading.splits import Division, divide, split_of
 from setr.errors import InputError
 
 

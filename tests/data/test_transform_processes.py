@@ -2,8 +2,8 @@
 
 import pytest
 
-from setr.data import transform_processes
-from setr.data.transform_processes import FOLDER, reserved
+from setr.data.loading import transform_processes
+from setr.data.loading.transform_processes import FOLDER, reserved
 from setr.errors import EnvironmentFailure
 
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="shared memory is kept elsewhere on this system")

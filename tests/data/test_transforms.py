@@ -9,10 +9,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from setr.data.camvid import CAMVID
-from setr.data.images import read_sample
-from setr.data.photometric import distort
-from setr.data.transforms import (
+from setr.data.loading.photometric import distort
+from setr.data.loading.transforms import (
     CROP_DRAWS,
     MEAN,
     PAD_COLOR,
@@ -23,6 +21,8 @@ from setr.data.transforms import (
     normalise,
     resized_size,
 )
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.images import read_sample
 from setr.errors import InputError
 
 

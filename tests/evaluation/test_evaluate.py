@@ -21,7 +21,7 @@ from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.inference import predict
 from setr.evaluation.metrics import confusion_matrix, scores
 from setr.models.segmenter import build_model
-from setr.paper.protocols import Protocol
+from setr.study.protocols import Protocol
 
 CLASSES = 5
 

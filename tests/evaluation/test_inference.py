@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from setr.data.transforms import normalise
+from setr.data.loading.transforms import normalise
 from setr.errors import InputError
 from setr.evaluation import inference
+from setr.evaluation.class_maps import argmax, resize_planes
 from setr.evaluation.inference import multi_scale, predict, predict_batch, predict_sampled, sliding_window, whole
-from setr.evaluation.planes import argmax, resize_planes
-from setr.evaluation.views import multi_scale_sizes, windows
+from setr.evaluation.windows import multi_scale_sizes, windows
 from setr.models.weights import import_checkpoint
-from setr.paper.protocols import Protocol
+from setr.study.protocols import Protocol
 
 TOLERANCE = 2e-5  # on logits: separates rounding from another meaning
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from setr.data.camvid import CAMVID
-from setr.data.images import read_label
+from setr.data.reading.camvid import CAMVID
+from setr.data.reading.images import read_label
 from setr.errors import InputError
 from setr.evaluation.metrics import boundary_areas, confusion_matrix, image_areas, scores
 

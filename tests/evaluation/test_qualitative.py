@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from setr.data.preview import colorize
+from setr.data.checking.preview import colorize
 from setr.evaluation.qualitative import CORRECT, WRONG, errors, legend, overlay, panel, sheet
 
 PALETTE = [(255, 0, 0), (0, 255, 0), (0, 0, 255)]

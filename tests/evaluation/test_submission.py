@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from torch import nn
 
-from setr.data.datasets import DATASETS
+from setr.data.reading.datasets import DATASETS
 from setr.data.shards import Record, Shards
 from setr.errors import InputError
 from setr.evaluation.inference import predict
 from setr.evaluation.metrics import confusion_matrix, scores
 from setr.evaluation.submission import check_submission, file_name, server_for, submit, write_submission
-from setr.paper.protocols import Protocol
+from setr.study.protocols import Protocol
 
 CITYSCAPES, ADE20K = server_for("cityscapes"), server_for("ade20k")
 KEYS = ["berlin_000000_000019", "test/munich/munich_000001_000019"]

@@ -17,8 +17,8 @@ from editing import Edit, Function, Sources, definitions, with_expression, with_
 
 # The tables that decide what an experiment or a protocol is.
 TABLES = (
-    "setr/data/ade20k.py",
-    "setr/data/cityscapes.py",
+    "setr/data/reading/ade20k.py",
+    "setr/data/reading/cityscapes.py",
     "setr/models/decoders/decoder.py",
     "setr/models/decoders/fcn.py",
     "setr/models/decoders/mla.py",
@@ -27,9 +27,9 @@ TABLES = (
     "setr/models/flavours.py",
     "setr/models/specification.py",
     "setr/models/variants.py",
-    "setr/paper/miniature.py",
-    "setr/paper/protocols.py",
-    "setr/paper/recipes.py",
+    "setr/study/miniature.py",
+    "setr/study/protocols.py",
+    "setr/study/recipes.py",
 )
 # What has to be among the changes: pattern of `file:definition: line`.
 SUBJECTS = {

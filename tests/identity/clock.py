@@ -34,9 +34,9 @@ def is_late():
 PLACES = (
     ("setr/training/step.py", "seed_step"),
     ("setr/training/optim.py", "learning_rate"),
-    ("setr/data/loader.py", "sample_order"),
-    ("setr/data/transforms.py", "draw"),
-    ("setr/data/transforms.py", "augment"),
+    ("setr/data/loading/loader.py", "sample_order"),
+    ("setr/data/loading/transforms.py", "draw"),
+    ("setr/data/loading/transforms.py", "augment"),
 )
 
 

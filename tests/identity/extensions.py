@@ -6,7 +6,7 @@ import random
 from editing import Edit, Sources, definitions, module_of, with_first_statement, with_import, with_statement
 
 VARIANTS, TABLE = "setr/models/variants.py", "setr/models/decoders/table.py"
-RECIPES, SPEC, STEP = "setr/paper/recipes.py", "setr/paper/spec.py", "setr/training/step.py"
+RECIPES, SPEC, STEP = "setr/study/recipes.py", "setr/study/spec.py", "setr/training/step.py"
 READERS = ("ade20k", "camvid", "cityscapes", "pascal_context")
 _WORDS = ("wide", "deep", "small", "plain", "double", "twin", "late", "early", "third", "north")
 
@@ -80,12 +80,12 @@ def reader(sources: Sources, rng: random.Random) -> Edit:
     """One more reader of a published data set, like one that is there, in the table of data sets."""
     like = rng.choice(READERS)
     name = f"{rng.choice(_WORDS)}_{like}"
-    text = sources.text(f"setr/data/{like}.py")
-    datasets = sources.text("setr/data/datasets.py")
+    text = sources.text(f"setr/data/reading/{like}.py")
+    datasets = sources.text("setr/data/reading/datasets.py")
     constant = like.upper()
     [table] = [node for entry, node in definitions(ast.parse(datasets)) if entry == "DATASETS"]
     entry = f"DATASETS.update({{{name!r}: {name.upper()}}})"
     datasets = with_statement(datasets, table, ast.unparse(table) + "\n" + entry)
     datasets = with_import(datasets, f"from setr.data.{name} import {constant} as {name.upper()}")
-    files = {f"setr/data/{name}.py": text, "setr/data/datasets.py": datasets}
+    files = {f"setr/data/reading/{name}.py": text, "setr/data/reading/datasets.py": datasets}
     return Edit("", f"reader {name}", files)

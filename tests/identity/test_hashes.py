@@ -14,7 +14,7 @@ from editing import Sources, module_of
 from rewordings import KINDS, rewordings
 
 from benchmarks.identity.workshop import copy_project, edited_project
-from setr.paper.code import RECORDS, SCORING, TRAINING, code_slice
+from setr.study.code import RECORDS, SCORING, TRAINING, code_slice
 
 PARTS = frozenset({"SegmenterSpec", "EncoderSize", "ResNetSpec", "UpHeadSpec", "MLASpec", "FCNHeadSpec"})
 # What another definition is made of, or what was followed by its annotation, is seen: a replay shows the rest.

@@ -17,9 +17,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from setr.data.file_hash import file_sha256
 from setr.errors import EnvironmentFailure, InputError, IntegrityError, SetrError
-from setr.models.checkpoint_file import read_checkpoint
+from setr.files.hashing import file_sha256
+from setr.models.importing.checkpoint_file import read_checkpoint
 
 
 class Execute:

@@ -4,7 +4,7 @@ import pytest
 
 from setr.models.counting import count_model, hybrid_readings
 from setr.models.variants import VARIANTS
-from setr.paper.tables import load_tables
+from setr.study.tables import load_tables
 
 ADE20K = {"num_classes": 150, "crop_size": (512, 512)}
 CITYSCAPES = {"num_classes": 19, "crop_size": (768, 768)}

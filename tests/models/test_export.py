@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from setr.data.file_hash import file_sha256
 from setr.errors import InputError, IntegrityError
+from setr.files.hashing import file_sha256
 from setr.models import export
 from setr.models.export import export_onnx, export_program, export_weights
 from setr.models.segmenter import Segmenter, build_model

@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 from setr.errors import InputError, IntegrityError
-from setr.models.checkpoint_file import LEGACY_MAGIC, read_checkpoint
-from setr.models.pickle_limits import CostlyError, require_key
+from setr.models.importing.checkpoint_file import LEGACY_MAGIC, read_checkpoint
+from setr.models.importing.pickle_limits import CostlyError, require_key
 from setr.models.weights import SPEC_KEY, import_checkpoint
 
 SECONDS, GIGABYTES = 20, 4
@@ -24,7 +24,7 @@ SECONDS, GIGABYTES = 20, 4
 READER = f"""
 import resource, sys, time
 from setr.errors import SetrError
-from setr.models.checkpoint_file import read_checkpoint
+from setr.models.importing.checkpoint_file import read_checkpoint
 resource.setrlimit(resource.RLIMIT_AS, ({GIGABYTES} << 30, {GIGABYTES} << 30))
 for path in sys.argv[1:]:
     start = time.perf_counter()

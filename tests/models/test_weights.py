@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from setr.data.file_hash import file_sha256
 from setr.errors import EnvironmentFailure, InputError
-from setr.models.key_maps import map_keys
+from setr.files.hashing import file_sha256
+from setr.models.importing.key_maps import map_keys
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.variants import VARIANTS

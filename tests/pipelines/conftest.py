@@ -10,20 +10,20 @@ import cv2
 import numpy as np
 import pytest
 
-from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, plan_training
-from pipelines.ledger import EVENTS
-from pipelines.recording import send_records
-from pipelines.results_folder import write_results
-from pipelines.tracking import Tracker
-from setr.config import Config, TrackingConfig
-from setr.data.cityscapes import TRAIN_ID_TO_ID
-from setr.data.datasets import DATASETS
-from setr.data.folder import FolderSettings, folder_dataset
-from setr.data.samples import Dataset, Sample
+from pipelines.tracking.recording import send_records
+from pipelines.tracking.results_folder import write_results
+from pipelines.tracking.tracker import Tracker
+from setr.data.reading.cityscapes import TRAIN_ID_TO_ID
+from setr.data.reading.datasets import DATASETS
+from setr.data.reading.folder import FolderSettings, folder_dataset
+from setr.data.reading.samples import Dataset, Sample
 from setr.data.shards import write_shards
-from setr.reporting.record_files import EXPERIMENT
-from setr.training.context import Context
+from setr.experiments.worker import run_experiment
+from setr.planning.jobs import Planned, plan_training
+from setr.record.ledger import EVENTS
+from setr.record.reading import EXPERIMENT
+from setr.settings.config import Config, TrackingConfig
+from setr.training.distributed import Context
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # for running.py and tiny.py, here and in processes it starts
 

@@ -44,7 +44,7 @@ def main(folder: Path) -> int:
     nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
     others = [nodes.add_node(num_cpus=2) for _ in range(2)]
     os.environ["RAY_ADDRESS"] = nodes.address
-    from pipelines import cluster
+    from pipelines.cluster import engine as cluster
 
     cluster.connect(log_folder=folder / "logs")
     job = {"folder": str(folder / "run")}

@@ -8,7 +8,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from benchmarks.processes import PROCESSES
-from pipelines import start
+from pipelines.terminal import start
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,10 +11,10 @@ from safetensors.torch import load, save
 from tiny import CELL, settings
 from untrained import write_untrained
 
-from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, plan_training
-from setr.paper.experiment import Experiment
-from setr.training.context import Context
+from setr.experiments.worker import run_experiment
+from setr.planning.jobs import Planned, plan_training
+from setr.study.experiment import Experiment
+from setr.training.distributed import Context
 
 ZEROS = "0" * 64
 Job = dict[str, Any]

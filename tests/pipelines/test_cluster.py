@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.faults.machines import plain_python
-from pipelines import cluster
-from pipelines.address import brings_token, is_local
-from pipelines.lineage import engine_versions
+from pipelines.cluster import engine as cluster
+from pipelines.cluster.address import brings_token, is_local
 from pipelines.submit import address_of
 from setr.errors import EnvironmentFailure
+from setr.record.lineage import engine_versions
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "training"))
 

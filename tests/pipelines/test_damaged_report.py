@@ -14,9 +14,9 @@ from tiny import settings
 from benchmarks.generated_results import make_results
 from benchmarks.mutated_records import changed, mutated
 from pipelines.report import tracked_results, work
-from pipelines.tracking import TrackedRun
-from setr.reporting.places import located
-from setr.reporting.results import Result, save_results, usable
+from pipelines.tracking.tracker import TrackedRun
+from setr.reporting.numbers.results import Result, save_results, usable
+from setr.reporting.site.places import located
 
 ASKED = argparse.Namespace(where=False, words=[], verify=False, images=2)
 DAMAGES = (

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from pipelines import driver
-from pipelines.watch import RayLost
+from pipelines.cluster import driver
+from pipelines.cluster.watch import RayLost
 from setr.errors import EnvironmentFailure
 
 BEGINS_AGAIN = """
 import os, sys
-from pipelines.driver import AGAIN, again_after_a_loss
+from pipelines.cluster.driver import AGAIN, again_after_a_loss
 from setr.errors import EnvironmentFailure
 print("begun", os.environ.get(AGAIN), sys.argv[1:], sys.flags.dont_write_bytecode, flush=True)
 with again_after_a_loss(2):
@@ -92,7 +92,7 @@ def test_what_libraries_print_goes_to_the_log_and_the_screen_stays(
 def test_a_thread_that_waits_for_ray_keeps_no_process(status: int | None) -> None:
     script = f"""
 import threading, time, sys
-from pipelines.driver import RAY_THREADS, leaving_ray
+from pipelines.cluster.driver import RAY_THREADS, leaving_ray
 import atexit
 atexit.register(lambda: time.sleep(600))
 threading.Thread(target=time.sleep, args=(600,), name=RAY_THREADS[0], daemon=True).start()
@@ -106,7 +106,8 @@ with leaving_ray():
 
 
 def test_the_names_of_the_threads_are_those_of_the_threads() -> None:
-    from pipelines import cluster, watch
+    from pipelines.cluster import engine as cluster
+    from pipelines.cluster import watch
 
     assert set(driver.RAY_THREADS) == {cluster.LEAVING, watch.WORK}
     assert not any(thread.name in driver.RAY_THREADS for thread in threading.enumerate() if not thread.daemon)

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.driver import stop_on_signal
-from pipelines.driver_folder import clear_dead, driver_folder, own_session
-from pipelines.jobs import Planned
-from pipelines.tracking import OfflineTracker, Tracker
-from setr.config import Config
-from setr.training.claims import newest
+from pipelines.cluster.driver import stop_on_signal
+from pipelines.cluster.driver_folder import clear_dead, driver_folder, own_session
+from pipelines.tracking.tracker import OfflineTracker, Tracker
+from setr.planning.jobs import Planned
+from setr.record.claims import newest
+from setr.settings.config import Config
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from pipelines.driver_folder import driver_folder
+from pipelines.cluster.driver_folder import driver_folder
 with driver_folder(Path(sys.argv[1])) as mine:
     (mine.path / "ray-tune-1").mkdir()
     mine.stop.touch()

@@ -9,16 +9,17 @@ from pathlib import Path
 import pytest
 from tiny import CELL, settings
 
-from pipelines import agreement, jobs
-from pipelines.earlier import shelf
-from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, plan_training
-from pipelines.proving import prove_experiment
-from setr.config import Config
-from setr.paper.code import Slice, training_code
-from setr.training import equivalences
-from setr.training.context import Context
-from setr.training.events import read_events
+from setr.experiments import agreement
+from setr.experiments.proving import prove_experiment
+from setr.experiments.worker import run_experiment
+from setr.planning import jobs
+from setr.planning.jobs import Planned, plan_training
+from setr.record import equivalences
+from setr.record.earlier import shelf
+from setr.record.events import read_events
+from setr.settings.config import Config
+from setr.study.code import Slice, training_code
+from setr.training.distributed import Context
 
 PLACE = ("setr.training.step", "train_step")
 
@@ -103,7 +104,7 @@ def test_a_proof_that_was_edited_is_none(config: Config, edited: None) -> None:
 def test_a_changed_evaluation_scores_again_without_a_step(
     config: Config, trained: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("pipelines.ledger", "pipelines.experiment", "pipelines.proving"):
+    for module in ("setr.record.ledger", "setr.experiments.worker", "setr.experiments.proving"):
         monkeypatch.setattr(f"{module}.scoring_code", lambda: "2" * 64)
     entry = plan_training(config)
     assert (entry.state, entry.identity) == ("to score", trained.identity)

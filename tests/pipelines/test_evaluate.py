@@ -16,23 +16,23 @@ import torch
 from mlflow import MlflowClient
 from running import Command
 
-from pipelines.command import PROJECT
 from pipelines.evaluate import _arguments, track, work
-from pipelines.jobs import Planned
-from pipelines.protocol_names import named_protocol
-from pipelines.recording import finished_result
-from pipelines.subject import open_checkpoint, require_same_classes
-from setr.config import EvaluationConfig, load_config
+from pipelines.tracking.recording import finished_result
 from setr.data.shards import open_shards
 from setr.errors import InputError
+from setr.evaluation.protocol_names import named_protocol
+from setr.evaluation.subject import open_checkpoint, require_same_classes
 from setr.models.decoders.decoder import Decoder, Heads
 from setr.models.decoders.naive import NAIVE
 from setr.models.decoders.table import DECODERS
 from setr.models.export import export_weights
 from setr.models.specification import HeadSpec
 from setr.models.variants import VARIANTS, variant_spec
-from setr.paper.protocols import protocol
-from setr.reporting.commands import score_command
+from setr.planning.jobs import Planned
+from setr.reporting.tracing.commands import score_command
+from setr.settings.config import EvaluationConfig, load_config
+from setr.settings.home import PROJECT
+from setr.study.protocols import protocol
 
 
 def command(*words: str) -> int:

@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from tiny import settings
 
-from pipelines import experiment as module
-from pipelines.experiment import require_batch_statistics
-from pipelines.job import Job
-from pipelines.jobs import Planned
 from setr.errors import InputError
+from setr.experiments import worker as module
+from setr.experiments.job import Job
+from setr.experiments.worker import require_batch_statistics
 from setr.models.variants import structure_record, variant_spec
-from setr.paper.experiment import Experiment
-from setr.paper.recipes import Recipe
-from setr.training.context import Context
-from setr.training.events import read_events
+from setr.planning.jobs import Planned
+from setr.record.events import read_events
+from setr.study.experiment import Experiment
+from setr.study.recipes import Recipe
+from setr.training.distributed import Context
 
 ONE_PATCH, TWO_PATCHES = (8, 8), (8, 16)
 

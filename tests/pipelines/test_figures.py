@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from pipelines.figures import main
-from pipelines.jobs import Planned
-from pipelines.recording import finished_result
-from pipelines.report_figures import draw, worst_places
-from setr.reporting.figure_store import PAIRS, Wanted, kept_figures
-from setr.reporting.results import Result, save_results
-from setr.reporting.site import build_site
+from pipelines.tracking.recording import finished_result
+from setr.planning.jobs import Planned
+from setr.reporting.figures.drawn import draw, worst_places
+from setr.reporting.figures.figure_store import PAIRS, Wanted, kept_figures
+from setr.reporting.numbers.results import Result, save_results
+from setr.reporting.site.site import build_site
 
 STORAGE = ("storage.results=drawn", "storage.checkpoints=trained")
 

@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from pipelines.command import PROJECT
-from pipelines.folders import OWN, check_folders
-from setr.config import load_config
 from setr.errors import InputError
+from setr.settings.config import load_config
+from setr.settings.folders import OWN, check_folders
+from setr.settings.home import PROJECT
 
 WRITTEN = ("data.shards", "weights.folder", *(f"storage.{one}" for one in ("checkpoints", "results", "report", "logs")))
 

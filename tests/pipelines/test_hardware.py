@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipelines import hardware
+from setr.planning import hardware
 
 
 @pytest.mark.parametrize("device", ["nvidia0", "kfd", "dxg", "nvmap"])

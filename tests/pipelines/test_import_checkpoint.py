@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pipelines.import_checkpoint import _arguments, describe, receipt_table, work
-from setr.config import Config
+from pipelines.import_checkpoint import _arguments, work
+from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.errors import InputError
 from setr.models.weights import import_checkpoint
+from setr.settings.config import Config
 
 
 def run(*words: str) -> None:

@@ -9,18 +9,18 @@ from pathlib import Path
 import pytest
 from untrained import write_untrained
 
-from pipelines import jobs
-from pipelines.experiment import run_experiment
-from pipelines.jobs import Planned, merge, plan_sweep, plan_training, weight_files
-from pipelines.ledger import state_of
-from setr.config import Config, load_config
 from setr.data.manifest import read_manifest
 from setr.errors import InputError
-from setr.paper.cells import find_cell
-from setr.reporting.commands import train_command
-from setr.reporting.results import Result
-from setr.training.context import Context
-from setr.training.events import read_events
+from setr.experiments.worker import run_experiment
+from setr.planning import jobs
+from setr.planning.jobs import Planned, merge, plan_sweep, plan_training, weight_files
+from setr.record.events import read_events
+from setr.record.ledger import state_of
+from setr.reporting.numbers.results import Result
+from setr.reporting.tracing.commands import train_command
+from setr.settings.config import Config, load_config
+from setr.study.cells import find_cell
+from setr.training.distributed import Context
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 

@@ -7,12 +7,11 @@ from pathlib import Path
 import pytest
 from tiny import CELL, settings
 
-from pipelines import ledger
-from pipelines.earlier import shelf
-from pipelines.jobs import Planned, plan_training
-from pipelines.ledger import damage, state_of
-from pipelines.measured import measurements
-from setr.training import checkpoint
+from setr.planning.jobs import Planned, plan_training
+from setr.planning.measured import measurements
+from setr.record import checkpoint, ledger
+from setr.record.earlier import shelf
+from setr.record.ledger import damage, state_of
 
 
 @pytest.fixture

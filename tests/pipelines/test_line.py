@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from setr.data.shards import open_shards
-from setr.training.events import read_events
+from setr.record.events import read_events
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = ("scenes.train_images=8", "scenes.val_images=3", "scenes.height=64", "scenes.width=128")

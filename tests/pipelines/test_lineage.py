@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pipelines import submit
-from pipelines.lineage import DIFFS, SENT, Lineage, keep_diff, lineage, write_lineage
 from setr.errors import InputError
-from setr.reporting.results import Result
-from setr.reporting.trace import links
+from setr.record.lineage import DIFFS, SENT, Lineage, keep_diff, lineage, write_lineage
+from setr.reporting.numbers.results import Result
+from setr.reporting.tracing.trace import links
 
 ROOT = Path(__file__).resolve().parents[2]
 MAX_UPLOAD_BYTES = 3_000_000

@@ -11,7 +11,7 @@ from running import Command
 from tiny import CELL, TINY
 from untrained import write_untrained
 
-from setr.training.events import Event, read_events
+from setr.record.events import Event, read_events
 
 WORDS = (f"cells=[{CELL}]", "seeds=2", "miniature.iterations={40k: 900}", "miniature.checkpoints=45")
 

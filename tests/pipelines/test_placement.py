@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from pipelines import placement
-from setr.config import load_config
-from setr.training.events import read_events
+from pipelines.cluster import placement
+from setr.record.events import read_events
+from setr.settings.config import load_config
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 

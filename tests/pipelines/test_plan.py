@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import Planned, plan_earlier, plan_sweep
-from pipelines.measured import measurements
-from pipelines.plan import Plan, machine_of, print_plan, print_simulation
-from pipelines.results_folder import write_results
 from pipelines.sweep import words_of_simulation
-from setr.config import Config, load_config
+from pipelines.terminal.plan import Plan, machine_of, print_plan, print_simulation
+from pipelines.tracking.results_folder import write_results
 from setr.errors import InputError
-from setr.reporting.results import load_results
+from setr.planning.jobs import Planned, plan_earlier, plan_sweep
+from setr.planning.measured import measurements
+from setr.reporting.numbers.results import load_results
+from setr.settings.config import Config, load_config
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 CELL = "table2/setr-pup-random/40k"

@@ -11,16 +11,17 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.predict import EXPERIMENT, _stored_classes, list_images, load_image, main, open_model, passed_over
-from setr.data.cityscapes import CITYSCAPES
-from setr.data.datasets import DATASETS
-from setr.data.preview import colorize
+from pipelines.predict import EXPERIMENT, list_images, main, passed_over
+from setr.data.checking.preview import colorize
+from setr.data.reading.cityscapes import CITYSCAPES
+from setr.data.reading.datasets import DATASETS
 from setr.evaluation.inference import predict
+from setr.evaluation.opened import _stored_classes, load_image, open_model
 from setr.models.segmenter import build_model
-from setr.paper.experiment import Experiment
-from setr.paper.protocols import Protocol
-from setr.paper.recipes import Recipe
-from setr.training.checkpoint import save
+from setr.record.checkpoint import save
+from setr.study.experiment import Experiment
+from setr.study.protocols import Protocol
+from setr.study.recipes import Recipe
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import Planned
-from pipelines.preflight import check_database, check_room, check_shared, file_system, storage_bytes
+from pipelines.cluster.preflight import check_database, check_room, check_shared, file_system, storage_bytes
 from setr.errors import EnvironmentFailure
+from setr.planning.jobs import Planned
 
 MOUNTS = """\
 overlay / overlay rw 0 0

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines.command import PROJECT, exit_status
-from pipelines.prepare import SPLIT_FILE, work
-from setr.config import load_config
+from pipelines.inputs.sharding import SPLIT_FILE
+from pipelines.prepare import work
+from pipelines.terminal.command import exit_status
 from setr.data.manifest import read_manifest
+from setr.settings.config import load_config
+from setr.settings.home import PROJECT
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import io
 
-from pipelines.progress import Board, Row, SweepProgress
+from pipelines.terminal.progress import Board, Row, SweepProgress
 
 
 def board() -> Board:

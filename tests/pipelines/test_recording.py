@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from pipelines import recording
-from pipelines.jobs import Planned
-from pipelines.recording import Recorder, send_records
-from pipelines.tracking import Tracker
-from setr.config import TrackingConfig
-from setr.training.events import append_event
+from pipelines.tracking import recording
+from pipelines.tracking.recording import Recorder, send_records
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import Planned
+from setr.record.events import append_event
+from setr.settings.config import TrackingConfig
 
 
 @pytest.fixture

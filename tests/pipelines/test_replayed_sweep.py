@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from project_copy import copy_of_project, run
 
-from setr.training.events import read_events
+from setr.record.events import read_events
 
 CELLS = ("sweep.cells=[table2/setr-pup-random/40k,table2/setr-mla/80k]", "sweep.seeds=1", "tracking.uri=offline")
 REWORDED = ("self.norm(features[-1])", "self.norm(features[len(features) - 1])")  # of the heads that UpHead is

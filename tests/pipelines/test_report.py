@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from tiny import CELL, settings
 
-from pipelines.jobs import Planned
 from pipelines.report import work
-from pipelines.tracking import Tracker
-from setr.config import Config
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import Planned
+from setr.settings.config import Config
 
 KEY = CELL
 Told = tuple[Config, Planned, Tracker]

@@ -10,12 +10,12 @@ import pytest
 from tiny import CELL, settings
 
 from pipelines.clean import work as clean
-from pipelines.jobs import Planned, plan_sweep
-from pipelines.results_folder import write_results
-from setr.config import Config
+from pipelines.tracking.results_folder import write_results
 from setr.errors import EnvironmentFailure, InputError
-from setr.reporting.results import load_results, save_results
-from setr.training.lease import exclusive
+from setr.planning.jobs import Planned, plan_sweep
+from setr.record.lease import exclusive
+from setr.reporting.numbers.results import load_results, save_results
+from setr.settings.config import Config
 
 WORDS = (
     f"sweep.cells=[{CELL}]",

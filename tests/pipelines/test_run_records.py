@@ -1,9 +1,9 @@
 """What the tracking server is told of an experiment, when it is told, and by whom."""
 
-from pipelines.jobs import Planned
-from pipelines.recording import finished_result, send_records
-from pipelines.tracking import NOTE_TAG, PARENT_TAG, Tracker
-from setr.config import Config, TrackingConfig
+from pipelines.tracking.recording import finished_result, send_records
+from pipelines.tracking.tracker import NOTE_TAG, PARENT_TAG, Tracker
+from setr.planning.jobs import Planned
+from setr.settings.config import Config, TrackingConfig
 
 Told = tuple[Config, Planned, Tracker]
 LATER = {"git.commit": "d" * 40, "git.dirty": "true"}

@@ -15,11 +15,11 @@ from tiny import CELL, settings
 from untrained import write_untrained
 
 from pipelines import search as searching
-from pipelines.jobs import Planned, plan_training
-from setr.training import lease
-from setr.training.context import Context
-from setr.training.events import read_events
-from setr.training.lease import exclusive
+from setr.planning.jobs import Planned, plan_training
+from setr.record import lease
+from setr.record.events import read_events
+from setr.record.lease import exclusive
+from setr.training.distributed import Context
 
 ROOT = Path(__file__).resolve().parents[2]
 SPACE = (

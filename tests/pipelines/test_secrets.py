@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from tiny import CELL, settings
 
-from pipelines import tracking
-from pipelines.command import print_config
-from pipelines.driver import quiet
-from pipelines.jobs import Planned
-from pipelines.recording import send_records
+from pipelines.cluster.driver import quiet
+from pipelines.cluster.session import parent_run
 from pipelines.report import work
-from pipelines.results_folder import write_results
-from pipelines.session import parent_run
-from pipelines.tracking import open_tracker
+from pipelines.terminal.command import print_config
+from pipelines.tracking import tracker as tracking
+from pipelines.tracking.recording import send_records
+from pipelines.tracking.results_folder import write_results
+from pipelines.tracking.tracker import open_tracker
+from setr.planning.jobs import Planned
 
 CANARY = "CanarY7f3a91"
 TOKEN = CANARY + CANARY

@@ -17,13 +17,13 @@ import numpy as np
 import pytest
 from running import environment
 
-from pipelines.jobs import Planned
-from pipelines.predict import open_model
-from pipelines.serving import DESCRIPTION, WEIGHTS, Served, example, read_published, write_published
-from pipelines.tracking import Tracker
-from setr.config import Config
+from pipelines.tracking.serving import DESCRIPTION, WEIGHTS, Served, example, read_published, write_published
+from pipelines.tracking.tracker import Tracker
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict
+from setr.evaluation.opened import open_model
+from setr.planning.jobs import Planned
+from setr.settings.config import Config
 
 Told = tuple[Config, Planned, Tracker]
 NAME = "setr-pup-random-scenes-miniature"
@@ -118,7 +118,7 @@ def test_a_finished_experiment_is_one_version_with_signature_and_example(told: T
     assert not [name for name in names if name.endswith((".py", ".pkl", ".pth", ".pt"))]
     described = mlflow.models.Model.load(str(folder))
     assert described.signature is not None
-    assert described.flavors["python_function"]["loader_module"] == "pipelines.serving"
+    assert described.flavors["python_function"]["loader_module"] == "pipelines.tracking.serving"
     assert not described.flavors["python_function"].get("code")
 
 

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 from project_copy import copy_of_project, git, run
 
-from pipelines import snapshot
-from pipelines.command import SNAPSHOT
-from pipelines.lineage import SENT
-from pipelines.snapshot import CODE, code_tree, differing, keep, read_code, require_code, tree_hash, verify
 from setr.errors import InputError, IntegrityError
+from setr.record import snapshot
+from setr.record.lineage import SENT
+from setr.record.snapshot import CODE, code_tree, differing, keep, read_code, require_code, tree_hash, verify
+from setr.settings.home import SNAPSHOT
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,11 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tmp_path: Path) -> Path:
     """Returns a repository with a little code."""
     folder = tmp_path / "small"
-    for name, text in {"setr/config.py": "one = 1\n", "setr/a.html": "<p>", "params.yaml": "data: {}\n"}.items():
+    for name, text in {
+        "setr/settings/config.py": "one = 1\n",
+        "setr/a.html": "<p>",
+        "params.yaml": "data: {}\n",
+    }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
     (folder / ".gitignore").write_text("/scratch/\n")
@@ -42,7 +46,7 @@ def small(tmp_path: Path) -> Path:
 
 def test_a_clone_a_copy_without_git_and_a_snapshot_are_one_code(project: Path, tmp_path: Path) -> None:
     code = read_code(project)
-    assert {"setr/training/loop.py", "pipelines/sweep.py", "setr/paper/tables.yaml", "params.yaml"} <= code.keys()
+    assert {"setr/training/loop.py", "pipelines/sweep.py", "setr/study/tables.yaml", "params.yaml"} <= code.keys()
     copy = copy_of_project(tmp_path / "copy", repository=False)
     (copy / SENT).write_text("{}")  # as a submitted job's has
     kept = keep(code, tmp_path)
@@ -51,10 +55,10 @@ def test_a_clone_a_copy_without_git_and_a_snapshot_are_one_code(project: Path, t
 
 
 def test_new_and_changed_files_are_code_and_data_are_not(small: Path) -> None:
-    (small / "setr" / "config.py").write_text("one = 2\n")
+    (small / "setr" / "settings" / "config.py").write_text("one = 2\n")
     (small / "mine.py").write_text("")
     before = read_code(small)
-    assert before["setr/config.py"] == b"one = 2\n"
+    assert before["setr/settings/config.py"] == b"one = 2\n"
     assert "mine.py" in before
     for name in ("data", "weights", "checkpoints/x", "runs/y", "tests", "docs", ".hidden", "setr/__pycache__"):
         (small / name).mkdir(parents=True)
@@ -114,10 +118,10 @@ def test_what_a_killed_process_left_is_neither_used_nor_in_the_way(small: Path, 
 
 
 def _change(folder: Path) -> str:
-    path = folder / "setr" / "config.py"
+    path = folder / "setr" / "settings" / "config.py"
     path.chmod(0o644)
     path.write_text("one = 3\n")
-    return "setr/config.py"
+    return "setr/settings/config.py"
 
 
 def _remove(folder: Path) -> str:
@@ -131,15 +135,15 @@ def _add(folder: Path) -> str:
 
 
 def _add_library(folder: Path) -> str:
-    (folder / "setr" / "config.so").write_text("")
-    return "setr/config.so"
+    (folder / "setr" / "settings" / "config.so").write_text("")
+    return "setr/settings/config.so"
 
 
 def _forge(folder: Path) -> str:
     """Changes a file and its hash in the manifest."""
     _change(folder)
     record = json.loads((folder / SNAPSHOT).read_text())
-    record["files"]["setr/config.py"] = "0" * 64
+    record["files"]["setr/settings/config.py"] = "0" * 64
     (folder / SNAPSHOT).chmod(0o644)
     (folder / SNAPSHOT).write_text(json.dumps(record))
     return SNAPSHOT
@@ -165,18 +169,18 @@ def test_what_is_not_as_it_was_is_refused_by_name(small: Path, tmp_path: Path, d
 
 def test_compiled_files_and_the_lineage_beside_it_are_nobodys_business(small: Path, tmp_path: Path) -> None:
     folder = keep(read_code(small), tmp_path)
-    (folder / "setr" / "__pycache__").mkdir()
-    (folder / "setr" / "__pycache__" / "config.cpython-311.pyc").write_bytes(b"x")
+    (folder / "setr" / "settings" / "__pycache__").mkdir()
+    (folder / "setr" / "settings" / "__pycache__" / "config.cpython-311.pyc").write_bytes(b"x")
     (folder / SENT).write_text("{}")
     verify(folder)
 
 
 def test_differences_are_files_changed_new_and_gone(small: Path, tmp_path: Path) -> None:
     folder = keep(read_code(small), tmp_path)
-    (small / "setr" / "config.py").write_text("one = 2\n")
+    (small / "setr" / "settings" / "config.py").write_text("one = 2\n")
     (small / "new.py").write_text("")
     (small / "params.yaml").unlink()
-    assert differing(read_code(small), folder) == ["new.py", "params.yaml", "setr/config.py"]
+    assert differing(read_code(small), folder) == ["new.py", "params.yaml", "setr/settings/config.py"]
 
 
 def test_a_process_outside_of_any_snapshot_takes_no_job_that_names_one() -> None:
@@ -193,7 +197,7 @@ def test_a_worker_knows_its_snapshot_and_refuses_another_and_a_changed_one(
 ) -> None:
     folder = keep(read_code(project), tmp_path)
     ask = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pipelines.snapshot import code_tree, require_code\n"
+        "import sys; sys.path.insert(0, sys.argv[1]); from setr.record.snapshot import code_tree, require_code\n"
         "require_code(sys.argv[2]); print(code_tree())"
     )
 
@@ -204,7 +208,11 @@ def test_a_worker_knows_its_snapshot_and_refuses_another_and_a_changed_one(
 
     assert worker(folder.name).stdout.strip() == folder.name
     assert "a worker has other code" in worker("b" * 64).stderr
-    with (folder / "setr" / "config.py").open("a") if damage is _change else (folder / "setr/x.py").open("w") as file:
+    with (
+        (folder / "setr" / "settings" / "config.py").open("a")
+        if damage is _change
+        else (folder / "setr/x.py").open("w") as file
+    ):
         file.write("# an edit\n")
     assert "E_SNAPSHOT" in worker(folder.name).stderr
 

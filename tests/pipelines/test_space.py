@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from untrained import write_untrained
 
-from pipelines.space import command_of, decoded, planned_of, read_space
-from setr.config import Config, load_config
 from setr.errors import InputError
 from setr.models.variants import VARIANTS
+from setr.planning.space import command_of, decoded, planned_of, read_space
+from setr.settings.config import Config, load_config
 
 PARAMS = Path(__file__).resolve().parents[2] / "params.yaml"
 BASE = ("training.variant=setr-pup-random", "training.recipe={crop_size: [32, 32], batch_size: 2}")

@@ -19,12 +19,12 @@ import yaml
 from project_copy import BREAKS, ROOT, begin, copy_of_project, git, run, variables
 from tiny import CELL
 
-from pipelines import start
-from pipelines.lineage import DIFFS, SNAPSHOT_TAG, project_version
-from pipelines.snapshot import CODE, keep, read_code
-from setr.config import Config, StorageConfig
+from pipelines.terminal import start
 from setr.errors import EnvironmentFailure, InputError
-from setr.training.events import Event, read_events
+from setr.record.events import Event, read_events
+from setr.record.lineage import DIFFS, SNAPSHOT_TAG, project_version
+from setr.record.snapshot import CODE, keep, read_code
+from setr.settings.config import Config, StorageConfig
 
 COMMANDS = sorted(
     path.stem for path in (ROOT / "pipelines").glob("*.py") if '__name__ == "__main__"' in path.read_text()
@@ -82,7 +82,13 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     for name in ("SLURM_RESTART_COUNT", "DVC_STAGE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     project = tmp_path / "project"
-    for name in ("setr/config.py", "setr/training/loop.py", "pipelines/sweep.py", "params.yaml", "pyproject.toml"):
+    for name in (
+        "setr/settings/config.py",
+        "setr/training/loop.py",
+        "pipelines/sweep.py",
+        "params.yaml",
+        "pyproject.toml",
+    ):
         (project / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, project / name)
     return Started(project, tmp_path / "home", monkeypatch, capsys.readouterr)
@@ -338,7 +344,7 @@ def test_the_version_is_the_codes_own_and_needs_no_installed_package(
     def absent(name: str) -> str:
         raise AssertionError(f"asked for {name}")
 
-    monkeypatch.setattr("pipelines.lineage.version", absent)
+    monkeypatch.setattr("setr.record.lineage.version", absent)
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "7.8.9"\n')
     assert project_version(tmp_path) == "7.8.9"
     assert re.fullmatch(r"\d+\.\d+\.\d+", project_version())
@@ -426,8 +432,8 @@ def test_a_sweep_has_one_code_whatever_becomes_of_the_project(pristine: Path, tm
     for name in (
         "setr/training/loop.py",
         "setr/models/segmenter.py",
-        "pipelines/experiment.py",
-        "pipelines/session.py",
+        "setr/experiments/worker.py",
+        "pipelines/cluster/session.py",
     ):
         edit(project, name, BREAKS)
     wait_for(work_home, sweep, "finished")

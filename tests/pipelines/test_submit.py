@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.faults.home import audit, command, environment, final_weights, prepare, sweep_words
 from benchmarks.faults.machines import Cluster
-from setr.training.events import read_events
+from setr.record.events import read_events
 
 ROOT = Path(__file__).resolve().parents[2]
 WORDS = sweep_words(1, 400, "cluster")

@@ -6,10 +6,10 @@ import subprocess
 
 import pytest
 
-from pipelines.database import check_file
-from pipelines.lineage import lineage
-from pipelines.ray_folder import ray_folder
+from pipelines.cluster.socket_folder import ray_folder
+from pipelines.tracking.database import check_file
 from setr.errors import EnvironmentFailure
+from setr.record.lineage import lineage
 
 
 @pytest.fixture

@@ -16,18 +16,18 @@ from running import ROOT, _run, environment
 from tiny import CELL, TINY, settings
 
 from benchmarks.processes import PROCESSES
-from pipelines import experiment
-from pipelines.experiment import run_experiment
-from pipelines.job import Job
-from pipelines.jobs import Planned
-from pipelines.ledger import EVENTS
-from pipelines.placement import record_failure
-from setr.data import atomic
-from setr.reporting.record_files import SCORES
-from setr.training import claims, lease
-from setr.training.context import Context
-from setr.training.events import read_events
-from setr.training.lease import Lease, exclusive
+from pipelines.cluster.placement import record_failure
+from setr.experiments import worker as experiment
+from setr.experiments.job import Job
+from setr.experiments.worker import run_experiment
+from setr.files import atomic
+from setr.planning.jobs import Planned
+from setr.record import claims, lease
+from setr.record.events import read_events
+from setr.record.lease import Lease, exclusive
+from setr.record.ledger import EVENTS
+from setr.record.reading import SCORES
+from setr.training.distributed import Context
 
 
 def take_over(folder: Path) -> None:

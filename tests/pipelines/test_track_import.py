@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.jobs import Planned
-from pipelines.lineage import DIFFS
 from pipelines.track_import import work
-from pipelines.tracking import OFFLINE, OfflineTracker, Tracker, open_tracker
-from setr.config import Config, TrackingConfig
+from pipelines.tracking.tracker import OFFLINE, OfflineTracker, Tracker, open_tracker
 from setr.errors import InputError
-from setr.training.events import append_event
+from setr.planning.jobs import Planned
+from setr.record.events import append_event
+from setr.record.lineage import DIFFS
+from setr.settings.config import Config, TrackingConfig
 
 
 @pytest.fixture

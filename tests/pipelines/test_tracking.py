@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from pipelines.tracking import Tracker
-from setr.config import TrackingConfig
+from pipelines.tracking.tracker import Tracker
 from setr.errors import EnvironmentFailure
+from setr.settings.config import TrackingConfig
 
 EVENTS = [
     {"event": "start", "step": 0, "time": 1.0},

@@ -19,12 +19,12 @@ from pathlib import Path
 
 import pytest
 
-from pipelines import recording
-from pipelines.jobs import Planned
-from pipelines.recording import Recorder, send_records
-from pipelines.tracking import Tracker
-from setr.config import TrackingConfig
-from setr.training.events import append_event
+from pipelines.tracking import recording
+from pipelines.tracking.recording import Recorder, send_records
+from pipelines.tracking.tracker import Tracker
+from setr.planning.jobs import Planned
+from setr.record.events import append_event
+from setr.settings.config import TrackingConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}

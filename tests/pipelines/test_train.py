@@ -14,11 +14,11 @@ import pytest
 from mlflow import MlflowClient
 from running import Command, environment
 
-from pipelines.command import PROJECT
 from pipelines.train import work
-from setr.config import load_config
-from setr.training.checkpoint_names import latest_step
-from setr.training.events import Event, read_events
+from setr.record.checkpoint_names import latest_step
+from setr.record.events import Event, read_events
+from setr.settings.config import load_config
+from setr.settings.home import PROJECT
 
 CELL = "cell=table2/setr-pup-random/40k"
 TINY = (

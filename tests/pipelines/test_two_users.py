@@ -9,13 +9,13 @@ import pytest
 from users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 
 from benchmarks.processes import PROCESSES
-from pipelines.command import check_writable
-from pipelines.driver import quiet
-from pipelines.lineage import Lineage, keep_diff
-from setr.data.atomic import append, make_folder, new_file, write_file, write_json, write_text
+from pipelines.cluster.driver import quiet
+from pipelines.terminal.command import check_writable
 from setr.data.locations import _only_copier
-from setr.reporting.results import save_results
-from setr.reporting.site_folder import swap_in
+from setr.files.atomic import append, make_folder, new_file, write_file, write_json, write_text
+from setr.record.lineage import Lineage, keep_diff
+from setr.reporting.numbers.results import save_results
+from setr.reporting.site.site_folder import swap_in
 
 pytestmark = as_root
 

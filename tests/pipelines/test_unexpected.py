@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.command import exit_status
+from pipelines.terminal.command import exit_status
 from setr.errors import InputError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -89,7 +89,9 @@ def test_what_is_foreseen_keeps_no_file(error, status, line, tmp_path, monkeypat
 
 @pytest.mark.parametrize(("target", "status", "said"), [("/dev/full", 4, "E_STORAGE"), ("|", 141, "")])
 def test_output_that_nobody_takes_ends_quietly(tmp_path, target, status, said):
-    program = "import sys\nfrom pipelines.command import exit_status as e\nsys.exit(e(lambda: print('x' * 100_000)))"
+    program = (
+        "import sys\nfrom pipelines.terminal.command import exit_status as e\nsys.exit(e(lambda: print('x' * 100_000)))"
+    )
     (tmp_path / "program.py").write_text(program)
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "SETR_HOME": str(tmp_path)}
     if target == "|":

@@ -15,11 +15,11 @@ from typing import Any
 import psutil
 import pytest
 
-from pipelines import watch
-from pipelines.processes import GONE, RUNNING, STOPPED, Family, kill, state_of_process
-from pipelines.progress import Board, Row
-from pipelines.watch import OVER, Pulse, RayLost, Watch, WatchedTime, end_worker
-from setr.training.events import read_events
+from pipelines.cluster import watch
+from pipelines.cluster.processes import GONE, RUNNING, STOPPED, Family, kill, state_of_process
+from pipelines.cluster.watch import OVER, Pulse, RayLost, Watch, WatchedTime, end_worker
+from pipelines.terminal.progress import Board, Row
+from setr.record.events import read_events
 
 SLEEPER = "import time; time.sleep(600)"
 PARENT = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {SLEEPER!r}]); time.sleep(600)"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pipelines import weights
-from setr.data.file_hash import file_sha256
+from setr.files.hashing import file_sha256
 from setr.models.variants import VARIANTS
 
 

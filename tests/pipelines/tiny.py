@@ -1,7 +1,7 @@
 """The smallest settings that train: a cell, and what makes it take seconds."""
 
-from pipelines.command import PROJECT
-from setr.config import Config, load_config
+from setr.settings.config import Config, load_config
+from setr.settings.home import PROJECT
 
 TINY = (
     "sweep.scale=miniature",

@@ -7,8 +7,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from setr.models.counting import gflops, parameter_count
 from setr.models.segmenter import build_model
 from setr.models.variants import VARIANTS, variant_spec
-from setr.paper.recipes import Recipe
-from setr.planning.structure import Footprint, footprint
+from setr.planning.footprint import Footprint, footprint
+from setr.study.recipes import Recipe
 from setr.training.step import TrainingModule
 
 SIZE = (64, 96)  # pixels

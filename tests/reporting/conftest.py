@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.generated_results import make_picture, make_result, make_results
-from setr.reporting.results import Result
+from setr.reporting.numbers.results import Result
 
 
 @pytest.fixture

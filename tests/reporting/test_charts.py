@@ -2,7 +2,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from setr.reporting.charts import Series, line_chart, ticks
+from setr.reporting.figures.charts import Series, line_chart, ticks
 
 
 def test_chart_is_well_formed_and_says_what_it_shows() -> None:

@@ -12,15 +12,22 @@ import pytest
 
 from benchmarks.mutated_records import changed, mutated
 from setr.errors import InputError
-from setr.paper.cells import find_cell
-from setr.reporting.experiment_page import experiment_page
-from setr.reporting.pages import experiment_row
-from setr.reporting.places import located, relative
-from setr.reporting.results import ELSEWHERE_TAG, Result, load_results, read_experiment, read_results, save_results
-from setr.reporting.results import usable as usable_of
-from setr.reporting.tables import build_table
-from setr.reporting.trace import as_text, trace
-from setr.training.events import append_event, is_evaluation, read_events
+from setr.record.events import append_event, is_evaluation, read_events
+from setr.reporting.numbers.results import (
+    ELSEWHERE_TAG,
+    Result,
+    load_results,
+    read_experiment,
+    read_results,
+    save_results,
+)
+from setr.reporting.numbers.results import usable as usable_of
+from setr.reporting.numbers.tables import build_table
+from setr.reporting.site.experiment_page import experiment_page
+from setr.reporting.site.pages import experiment_row
+from setr.reporting.site.places import located, relative
+from setr.reporting.tracing.trace import as_text, trace
+from setr.study.cells import find_cell
 
 COUNT = int(os.environ.get("SETR_MUTATIONS", "300"))
 SEED = int(os.environ.get("SETR_MUTATIONS_SEED", "18"))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from setr.reporting.figure_page import page
-from setr.reporting.mosaic import Mosaic
+from setr.reporting.figures.image_grid import Mosaic
+from setr.reporting.site.figure_page import page
 
 EVIL = "<script>alert(1)</script>\"'"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from setr.paper.cells import find_cell
-from setr.reporting.drawing import Figure
-from setr.reporting.figure_store import Wanted, forget_others, is_made, keep, kept_figures, wanted_figures
-from setr.reporting.results import Result
+from setr.reporting.figures.drawing import Figure
+from setr.reporting.figures.figure_store import Wanted, forget_others, is_made, keep, kept_figures, wanted_figures
+from setr.reporting.numbers.results import Result
+from setr.study.cells import find_cell
 
 Make = Callable[..., Result]
 DRAWN = Figure("pairs", "Title", "Caption", "<svg/>", ("image", "mIoU"), (("val/1", "2.00"),), "Figure 4")

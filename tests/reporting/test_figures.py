@@ -8,10 +8,10 @@ import pytest
 
 from setr.evaluation.calibration import BINS, UNIT
 from setr.models.variants import VARIANTS, Variant
-from setr.reporting.drawing import DECODER_NAMES, Figure, decoder_shown
-from setr.reporting.figures import figure_sections, figures_of
-from setr.reporting.results import Result
-from setr.reporting.tables import build_table
+from setr.reporting.figures.drawing import DECODER_NAMES, Figure, decoder_shown
+from setr.reporting.figures.figures import figure_sections, figures_of
+from setr.reporting.numbers.results import Result
+from setr.reporting.numbers.tables import build_table
 
 MakeAll = Callable[..., list[Result]]
 

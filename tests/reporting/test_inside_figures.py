@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from setr.models.segmenter import build_model
-from setr.reporting.inside_figures import inside_figures
+from setr.reporting.figures.inside_figures import inside_figures
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (48, 96, 3), dtype=np.uint8)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from setr.paper.cells import TABLES
-from setr.reporting.latex import _latex, latex, latex_document
-from setr.reporting.results import Result
-from setr.reporting.tables import build_table
+from setr.reporting.numbers.results import Result
+from setr.reporting.numbers.tables import build_table
+from setr.reporting.site.latex import _latex, latex, latex_document
+from setr.study.cells import TABLES
 
 MakeAll = Callable[..., list[Result]]
 

@@ -3,10 +3,10 @@ import io
 import json
 from collections.abc import Callable
 
-from setr.paper.cells import find_cell
-from setr.reporting.layouts import csv_text, json_text, markdown, number, ours, records, signed, sub_columns
-from setr.reporting.results import Result
-from setr.reporting.tables import build_table
+from setr.reporting.numbers.results import Result
+from setr.reporting.numbers.tables import build_table
+from setr.reporting.site.layouts import csv_text, json_text, markdown, number, ours, records, signed, sub_columns
+from setr.study.cells import find_cell
 
 Make = Callable[..., Result]
 MakeAll = Callable[..., list[Result]]

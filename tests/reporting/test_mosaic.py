@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.reporting.mosaic import Mosaic, Scale, coloured, fit, photograph, tile_size
+from setr.reporting.figures.image_grid import Mosaic, Scale, coloured, fit, photograph, tile_size
 
 RED, GREEN, BLUE = (250, 20, 20), (20, 200, 20), (20, 20, 250)
 

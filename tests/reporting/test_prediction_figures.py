@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from setr.evaluation.metrics import confusion_matrix, scores
-from setr.reporting.prediction_figures import Example, Names, pairs, prediction, worst
+from setr.reporting.figures.prediction_figures import Example, Names, pairs, prediction, worst
 
 NAMES = Names("cityscapes", ("road", "car", "sky"), ((128, 64, 128), (0, 0, 142), (70, 130, 180)))
 IMAGE = np.full((2, 4, 3), 90, np.uint8)

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from setr.errors import EnvironmentFailure, InputError
-from setr.paper.cells import find_cell
-from setr.paper.experiment import identity_of
-from setr.reporting.results import (
+from setr.record.events import append_event
+from setr.reporting.numbers.results import (
     Result,
     from_record,
     load_results,
@@ -19,7 +18,8 @@ from setr.reporting.results import (
     thin,
     usable,
 )
-from setr.training.events import append_event
+from setr.study.cells import find_cell
+from setr.study.experiment import identity_of
 
 Make = Callable[..., Result]
 PUP = [find_cell("table2/setr-pup/80k")]

@@ -18,11 +18,11 @@ from PIL import Image
 
 from benchmarks.accessibility import rendered
 from setr.errors import EnvironmentFailure, InputError
-from setr.paper.cells import find_cell
-from setr.paper.experiment import identity_of
-from setr.reporting import site_folder
-from setr.reporting.results import Note, Result, save_results
-from setr.reporting.site import build_site
+from setr.reporting.numbers.results import Note, Result, save_results
+from setr.reporting.site import site_folder
+from setr.reporting.site.site import build_site
+from setr.study.cells import find_cell
+from setr.study.experiment import identity_of
 
 Make = Callable[..., Result]
 MakeAll = Callable[..., list[Result]]
@@ -232,8 +232,8 @@ def test_another_process_writes_the_same_bytes(some: list[Result], tmp_path: Pat
     here, there = tmp_path / "here", tmp_path / "there"
     build_site(tame, here, notes=[Note(EVIL, EVIL)], source="Local copy " + EVIL)
     program = (
-        "import sys; from pathlib import Path; from setr.reporting.results import load_results, Note;"
-        "from setr.reporting.site import build_site; evil = sys.argv[3];"
+        "import sys; from pathlib import Path; from setr.reporting.numbers.results import load_results, Note;"
+        "from setr.reporting.site.site import build_site; evil = sys.argv[3];"
         "build_site(load_results(Path(sys.argv[1])), Path(sys.argv[2]), notes=[Note(evil, evil)],"
         " source='Local copy ' + evil)"
     )

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from setr.reporting.statistics import compare_with_best, mean_and_spread, mean_iou, paired_bootstrap
+from setr.reporting.numbers.statistics import compare_with_best, mean_and_spread, mean_iou, paired_bootstrap
 
 
 def areas(quality: float, *, images: int = 80, seed: int = 0) -> np.ndarray:

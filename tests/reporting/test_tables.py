@@ -1,10 +1,10 @@
 import dataclasses
 from collections.abc import Callable
 
-from setr.paper.cells import by_training, cells, find_cell
-from setr.reporting import verdicts
-from setr.reporting.results import Result
-from setr.reporting.tables import CellReport, TableReport, build_table, recipe_differences, scales_of
+from setr.reporting.numbers import verdicts
+from setr.reporting.numbers.results import Result
+from setr.reporting.numbers.tables import CellReport, TableReport, build_table, recipe_differences, scales_of
+from setr.study.cells import by_training, cells, find_cell
 
 Make = Callable[..., Result]
 MakeAll = Callable[..., list[Result]]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from setr.errors import InputError
-from setr.paper.cells import find_cell
-from setr.reporting.commands import score_command, train_command
-from setr.reporting.results import Result
-from setr.reporting.trace import as_json, as_text, trace
+from setr.reporting.numbers.results import Result
+from setr.reporting.tracing.commands import score_command, train_command
+from setr.reporting.tracing.trace import as_json, as_text, trace
+from setr.study.cells import find_cell
 
 Make = Callable[..., Result]
 PUP = [find_cell("table2/setr-pup/80k")]

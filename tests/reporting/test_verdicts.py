@@ -1,8 +1,8 @@
 import pytest
 
-from setr.paper.cells import cells, find_cell
-from setr.reporting import verdicts
-from setr.reporting.verdicts import band_of, others, typical_half_range, verdict_of
+from setr.reporting.numbers import verdicts
+from setr.reporting.numbers.verdicts import band_of, others, typical_half_range, verdict_of
+from setr.study.cells import cells, find_cell
 
 PUP = find_cell("table2/setr-pup/80k")  # paper 79.34; others 78.81 to 79.34
 

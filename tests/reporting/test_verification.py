@@ -11,18 +11,12 @@ import torch
 
 from setr.errors import InputError
 from setr.evaluation.areas import read_areas
-from setr.paper.cells import find_cell
-from setr.reporting.results import Result
-from setr.reporting.statistics import mean_iou
-from setr.reporting.trace import Link
-from setr.reporting.verification import (
-    compare_images,
-    sums_to_score,
-    verified_text,
-    verify_bytes,
-    verify_validation,
-)
-from setr.training.checkpoint import save
+from setr.record.checkpoint import save
+from setr.reporting.numbers.results import Result
+from setr.reporting.numbers.statistics import mean_iou
+from setr.reporting.tracing.rehash import compare_images, sums_to_score, verified_text, verify_bytes, verify_validation
+from setr.reporting.tracing.trace import Link
+from setr.study.cells import find_cell
 
 KEYS = [f"val/{index}" for index in range(6)]
 

@@ -1,9 +1,9 @@
 import dataclasses
 from collections.abc import Callable
 
-from setr.paper.cells import find_cell
-from setr.reporting.results import EXACT, Result
-from setr.reporting.versions import choose, main_version, protocol_digest
+from setr.reporting.numbers.results import EXACT, Result
+from setr.reporting.numbers.versions import choose, main_version, protocol_digest
+from setr.study.cells import find_cell
 
 Make = Callable[..., Result]
 PUP = [find_cell("table2/setr-pup/80k")]

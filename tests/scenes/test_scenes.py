@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setr.data.datasets import DATASETS
-from setr.data.images import read_image, read_label
+from setr.data.reading.datasets import DATASETS
+from setr.data.reading.images import read_image, read_label
 from setr.errors import EnvironmentFailure, InputError
 from setr.scenes import scenes
 from setr.scenes.scenes import CITIES, SETTINGS_FILE, render_scene, write_scenes

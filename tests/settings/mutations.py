@@ -4,7 +4,7 @@ import dataclasses
 import random
 import typing
 
-from setr.config import Config
+from setr.settings.config import Config
 from setr.settings.recipe_rules import RECIPE_RULES
 
 # Each was once a traceback, a hang or something else than what stands there.

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.folders import check_folders
-from pipelines.jobs import plan_sweep
-from pipelines.plan import Plan, print_plan, print_simulation
-from setr.config import load_config
+from pipelines.terminal.plan import Plan, print_plan, print_simulation
 from setr.errors import SetrError
+from setr.planning.jobs import plan_sweep
+from setr.settings.config import load_config
+from setr.settings.folders import check_folders
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 

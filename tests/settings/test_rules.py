@@ -6,11 +6,11 @@ import typing
 
 import pytest
 
-from setr.config import Config, check_recipe, load_config
 from setr.errors import InputError
-from setr.paper.choices import DATASETS
-from setr.paper.recipes import Recipe, recipe
+from setr.settings.config import Config, check_recipe, load_config
 from setr.settings.recipe_rules import RECIPE_RULES
+from setr.study.choices import DATASETS
+from setr.study.recipes import Recipe, recipe
 
 
 def holds_numbers(hint):

@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from pipelines.prepare import listed_root
-from setr.config import Config, load_config
 from setr.errors import InputError
+from setr.settings.config import Config, load_config
 
 PARAMS = Path(__file__).resolve().parent.parent.parent / "params.yaml"
 

@@ -10,9 +10,9 @@ import torch
 
 from benchmarks.processes import PROCESSES
 from setr.errors import EnvironmentFailure, IntegrityError
-from setr.training import checkpoint
-from setr.training.checkpoint import Writer, load, load_latest, prune, save, verify_checkpoint
-from setr.training.checkpoint_names import latest_step, steps
+from setr.record import checkpoint
+from setr.record.checkpoint import Writer, load, load_latest, prune, save, verify_checkpoint
+from setr.record.checkpoint_names import latest_step, steps
 
 
 def tensors(step=1):

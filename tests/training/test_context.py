@@ -7,8 +7,8 @@ import torch.distributed as dist
 
 from benchmarks.processes import PROCESSES
 from setr.errors import EnvironmentFailure, InputError
-from setr.training import context as context_module
-from setr.training.context import Context, distributed_context, stop_on_signals
+from setr.training import distributed as context_module
+from setr.training.distributed import Context, distributed_context, stop_on_signals
 
 
 def test_one_process_is_its_own_group():

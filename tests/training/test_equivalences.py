@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from setr.errors import EnvironmentFailure
-from setr.training.equivalences import NAME, Verdict, comparisons, damaged_lines, is_equivalent, record
+from setr.record.equivalences import NAME, Verdict, comparisons, damaged_lines, is_equivalent, record
 
 TRAINED, CODE, OTHER, TRACE = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 EVIDENCE = {
@@ -141,5 +141,5 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 
 
 def test_a_plan_reads_proofs_without_torch():
-    code = "import sys, setr.training.equivalences; sys.exit('torch' in sys.modules)"
+    code = "import sys, setr.record.equivalences; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

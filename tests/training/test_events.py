@@ -1,7 +1,7 @@
 import json
 import math
 
-from setr.training.events import EventReader, Unrepeated, append_event, curves, read_events
+from setr.record.events import EventReader, Unrepeated, append_event, curves, read_events
 
 
 def test_events_come_back_in_order_and_a_torn_line_is_passed_over(tmp_path):

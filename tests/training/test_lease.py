@@ -8,11 +8,11 @@ import time
 import pytest
 
 from benchmarks.processes import PROCESSES
-from setr.data import file_lock
-from setr.data.atomic import append, write_json
 from setr.errors import EnvironmentFailure
-from setr.training import checkpoint, lease
-from setr.training.lease import Lease, exclusive
+from setr.files import locking as file_lock
+from setr.files.atomic import append, write_json
+from setr.record import checkpoint, lease
+from setr.record.lease import Lease, exclusive
 
 
 @pytest.fixture

@@ -21,13 +21,13 @@ from tiny_training import (
     weights,
 )
 
-from setr.data.loader import Loader
-from setr.data.transforms import normalise
+from setr.data.loading.loader import Loader
+from setr.data.loading.transforms import normalise
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
+from setr.record import checkpoint, lease
 from setr.settings.run import Limits
-from setr.training import checkpoint, lease
 from setr.training import computation as computation_module
-from setr.training.context import Context, Stopped, StopRequest
+from setr.training.distributed import Context, Stopped, StopRequest
 from setr.training.resume import IDENTITY
 from setr.training.watchdog import EXIT_STATUS
 

@@ -13,7 +13,7 @@ from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.settings.run import COMPILE_FROM, RunSettings
 from setr.settings.strict import build
-from setr.training.context import Stopped
+from setr.training.distributed import Stopped
 from setr.training.model_setup import prepare_model, release_model
 
 SIZE = EncoderSize("t", embed_dim=8, depth=4, num_heads=2, patch_size=4, decoder_channels=8)

@@ -7,7 +7,7 @@ from tiny_training import tiny_model
 from torch import nn
 
 from setr.errors import InputError
-from setr.paper.recipes import Recipe
+from setr.study.recipes import Recipe
 from setr.training.optim import (
     build_optimizer,
     learning_rate,

@@ -25,12 +25,13 @@ from tiny_training import (
 )
 
 from setr.errors import EnvironmentFailure
-from setr.training import checkpoint, computation
+from setr.record import checkpoint
+from setr.record.equivalences import is_equivalent, record
+from setr.record.trace import NAME, read_trace, write_trace
+from setr.training import computation
 from setr.training.comparison import ImageCounts, Scale, compare_images
-from setr.training.context import Stopped
-from setr.training.equivalences import is_equivalent, record
+from setr.training.distributed import Stopped
 from setr.training.replay import Trained
-from setr.training.trace import NAME, read_trace, write_trace
 
 # Checkpoints after 3, 6, 9 and 12 steps: the newest two, and the best, are kept.
 OPTIONS = {"ema_decay": 0.9, "weight_decay": 1e-4, "loss_denominator": "valid"}
@@ -111,9 +112,9 @@ def test_a_resumed_training_is_replayed(tmp_path):
 LESS_MOMENTUM = """self.set_rates(batch.step)
     self.optimizer.param_groups[0]["momentum"] -= 0.1 * (batch.step > 8)"""
 MUTATIONS = {
-    "order": ("setr.data.loader", "sample_order", "places % size",
+    "order": ("setr.data.loading.loader", "sample_order", "places % size",
               "(places + 1) % size", "sample order at step 1"),
-    "order, late": ("setr.data.loader", "sample_order", "chosen = epochs == epoch",
+    "order, late": ("setr.data.loading.loader", "sample_order", "chosen = epochs == epoch",
                     "chosen = epochs == epoch\n        epoch += epoch > 3", "sample order at step 9"),
     "poly power": ("setr.training.optim", "learning_rate", "** recipe.poly_power",
                    "** (recipe.poly_power * 1.01)", "learning rate at step 2: 0.0"),
@@ -121,15 +122,16 @@ MUTATIONS = {
                    "recipe.iterations - (step > 9) - (1", "learning rate at step 11: 0.0"),
     "head's rate": ("setr.training.optim", "set_learning_rate", "multiplier=group['lr_multiplier']",
                     "multiplier=group['lr_multiplier'] ** 1.01", "learning rate of a parameter group at step 1"),
-    "flip": ("setr.data.transforms", "draw", "u[1] < augmentation.flip_probability",
+    "flip": ("setr.data.loading.transforms", "draw", "u[1] < augmentation.flip_probability",
              "u[1] <= 1 - augmentation.flip_probability * 1.5", "windows, ratios or flips at step"),
-    "ratio": ("setr.data.transforms", "draw", "low + (high - low) * float(u[0])",
+    "ratio": ("setr.data.loading.transforms", "draw", "low + (high - low) * float(u[0])",
               "low + (high - low) * float(u[0]) ** 2", "windows, ratios or flips at step 1"),
-    "crop rule": ("setr.data.transforms", "_place_window", "resized[0] - height + 1", "resized[0] - height",
+    "crop rule": ("setr.data.loading.transforms", "_place_window", "resized[0] - height + 1", "resized[0] - height",
                   "images or labels of the batch at step"),
-    "pad colour": ("setr.data.transforms", "augment", "part[...] = PAD_COLOR", "part[...] = (124, 116, 103)",
+    "pad colour": ("setr.data.loading.transforms", "augment", "part[...] = PAD_COLOR", "part[...] = (124, 116, 103)",
                    "images or labels of the batch at step"),
-    "normalisation": ("setr.data.transforms", "normalise", ".div_(std)", ".div_(std * 1.001)", "loss at step 1: "),
+    "normalisation": ("setr.data.loading.transforms", "normalise", ".div_(std)", ".div_(std * 1.001)",
+                      "loss at step 1: "),
     "ignore index": ("setr.training.loss", "loss_divisor", "labels != ignore_index", "labels <= ignore_index",
                      "loss at step 1: "),
     "momentum": ("setr.training.optim", "build_optimizer", "momentum=recipe.momentum",

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from setr.data.atomic import read_json
 from setr.errors import InputError
+from setr.files.atomic import read_json
+from setr.record.checkpoint_names import IDENTITY
 from setr.training import resume
-from setr.training.checkpoint_names import IDENTITY
 
 ORIGIN = {"identity": "a" * 64, "experiment": {"seed": 0}, "environment": {"torch": "2"}}
 

@@ -3,12 +3,12 @@ import pytest
 import torch
 from tiny_training import tiny_model
 
-from setr.data.loader import Batch
-from setr.data.transforms import MEAN, STD
+from setr.data.loading.loader import Batch
+from setr.data.loading.transforms import MEAN, STD
 from setr.models.weights import import_checkpoint
-from setr.paper.recipes import Recipe
+from setr.study.recipes import Recipe
 from setr.training import step as step_module
-from setr.training.context import Context
+from setr.training.distributed import Context
 from setr.training.optim import build_optimizer, learning_rate
 from setr.training.step import TrainingModule, seed_step, train_step
 

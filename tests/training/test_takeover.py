@@ -13,11 +13,11 @@ import torch
 from tiny_training import events, run, weights
 
 from benchmarks.processes import PROCESSES
-from setr.data import atomic
-from setr.training import checkpoint, lease
-from setr.training.claims import socket
-from setr.training.context import Context
-from setr.training.events import append_event
+from setr.files import atomic
+from setr.record import checkpoint, lease
+from setr.record.claims import socket
+from setr.record.events import append_event
+from setr.training.distributed import Context
 
 
 def is_owned(path, name):

@@ -11,13 +11,13 @@ import pytest
 import torch
 from tiny_training import RECIPE, TinyShards, events, losses, run, start, tiny_experiment
 
-from setr.data.loader import Loader, sample_order
-from setr.data.transforms import Augmentation
+from setr.data.loading.loader import Loader, sample_order
+from setr.data.loading.transforms import Augmentation
 from setr.errors import IntegrityError
-from setr.training import trace as trace_module
-from setr.training.context import Context, Stopped
+from setr.record import trace as trace_module
+from setr.record.trace import NAME, STEP, Trace, hash_order, hash_parameters, pixel_steps, read_trace, write_trace
+from setr.training.distributed import Context, Stopped
 from setr.training.optim import learning_rate
-from setr.training.trace import NAME, STEP, Trace, hash_order, hash_parameters, pixel_steps, read_trace, write_trace
 
 IDENTITY = tiny_experiment().identity
 

@@ -14,16 +14,16 @@ import torch.distributed as dist
 from torch import nn
 
 from benchmarks.processes import PROCESSES
-from setr.data.transforms import normalise
+from setr.data.loading.transforms import normalise
 from setr.errors import IntegrityError
 from setr.evaluation.metrics import confusion_matrix, image_areas
-from setr.paper.experiment import Experiment
-from setr.paper.recipes import Recipe
+from setr.record.equivalences import Verdict
+from setr.record.events import append_event, read_events
 from setr.settings.run import RunSettings
+from setr.study.experiment import Experiment
+from setr.study.recipes import Recipe
 from setr.training.comparison import ImageCounts
-from setr.training.context import Context
-from setr.training.equivalences import Verdict
-from setr.training.events import append_event, read_events
+from setr.training.distributed import Context
 from setr.training.execution import Execution
 from setr.training.loop import Outcome, train
 from setr.training.replay import Trained, replay

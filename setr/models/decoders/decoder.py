@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from setr.models.counter import Activation, Tally
 from setr.models.flavours import Flavour
-from setr.models.shapes import Shapes
+from setr.models.importing.shapes import Shapes
+from setr.models.importing.stored_settings import Settings
 from setr.models.specification import EncoderSize, HeadSpec, ResNetSpec
-from setr.models.stored_settings import Settings
-from setr.models.tally import Activation, Tally
 
 LARGE_DEPTH, BASE_DEPTH = 24, 12  # layers of T-Large, of which the paper counts, and of T-Base
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from setr.models.counter import Activation, Tally
 from setr.models.decoders.decoder import Asked, Decoder, Heads, Tensors
-from setr.models.shapes import Shapes, count, dims, on_resnet
+from setr.models.importing.shapes import Shapes, count, dims, on_resnet
 from setr.models.specification import HeadSpec
-from setr.models.tally import Activation, Tally
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from setr.data.ade20k import ADE20K
+from setr.data.reading.ade20k import ADE20K
 from setr.models.decoders import up_head
 from setr.models.decoders.decoder import Asked, Decoder, Heads, Tensors
 from setr.models.decoders.up_head import UpHeadSpec
-from setr.models.shapes import Shapes, count, on_transformer
+from setr.models.importing.shapes import Shapes, count, on_transformer
 
 MOST_STAGES = 2  # of which PUP has more
 AUXILIARY_LAYERS = (10, 15, 20)

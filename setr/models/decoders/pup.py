@@ -6,7 +6,7 @@ from dataclasses import replace
 from setr.models.decoders import naive, up_head
 from setr.models.decoders.decoder import Asked, Decoder, Heads, Tensors
 from setr.models.decoders.up_head import UpHeadSpec
-from setr.models.shapes import Shapes, on_transformer
+from setr.models.importing.shapes import Shapes, on_transformer
 
 
 def heads(asked: Asked) -> Heads:

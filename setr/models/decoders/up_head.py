@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from setr.models.counter import Activation, Tally
 from setr.models.decoders.decoder import Asked, Tensors
-from setr.models.shapes import count, dims
+from setr.models.importing.shapes import count, dims
 from setr.models.specification import HeadSpec
-from setr.models.tally import Activation, Tally
 
 if TYPE_CHECKING:
     from torch import nn

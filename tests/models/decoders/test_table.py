@@ -14,13 +14,13 @@ from setr.models.counting import parameter_count
 from setr.models.decoders import table
 from setr.models.decoders.decoder import Decoder
 from setr.models.decoders.table import DECODERS, decoder_with
-from setr.models.inferred_spec import infer_spec
+from setr.models.importing.inferred_spec import infer_spec
+from setr.models.importing.stored_settings import Settings
 from setr.models.segmenter import build_model
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import HeadSpec
-from setr.models.stored_settings import Settings
 from setr.models.variants import VARIANTS, Variant, variant_spec
-from setr.planning.structure import footprint
+from setr.planning.footprint import footprint
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "own-decoder.md"
 

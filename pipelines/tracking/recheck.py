@@ -1,0 +1,161 @@
+"""Everything behind one number read again: files hashed, tracked run compared, sample of images scored anew."""
+
+import hashlib
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from pipelines.tracking.tracker import RECORD_ARTIFACT, Tracker
+from setr.data.locations import below, local_folder
+from setr.data.shards import open_shards
+from setr.errors import InputError, SetrError
+from setr.evaluation.areas import read_areas
+from setr.evaluation.evaluate import Evaluation, evaluate
+from setr.evaluation.subject import choose_protocols, open_checkpoint
+from setr.planning.jobs import plan_training, weight_files
+from setr.record.lineage import DIFF_ARTIFACT
+from setr.redaction import first_line
+from setr.reporting.numbers.column_protocols import score_name
+from setr.reporting.numbers.results import ELSEWHERE_TAG, Result, hash_of
+from setr.reporting.tracing.commands import train_command
+from setr.reporting.tracing.rehash import compare_images, sums_to_score, verify_bytes, verify_validation
+from setr.reporting.tracing.trace import PARENT_TAG, Chain, Link
+from setr.settings.config import Config, load_config
+from setr.settings.home import PROJECT, resolve, resolve_location
+
+_ROUNDING = 1e-6  # percentage points
+
+
+def verify_chain(config: Config, chain: Chain, tracker: Tracker | None, *, images: int) -> list[Link]:
+    """Returns a link for each thing that was read again; about `images` validation images are scored again (0: all).
+
+    `tracker` is None where the tracking server cannot be reached: then what it holds is named as not checked.
+    """
+    result = chain.result
+    if result is None:
+        return []
+    protocol = score_name(chain.cell)
+    return [
+        *_weights_and_bytes(config, result),
+        _guarded("validation bytes", lambda: verify_validation(result, protocol, _shards(config, result, "val"))),
+        *_tracked(result, protocol, tracker),
+        _guarded("train again", lambda: _train_again(result)),
+        *_scored_again(config, result, protocol, images),
+    ]
+
+
+def _shards(config: Config, result: Result, split: str) -> Path:
+    location = below(resolve_location(config.data.shards), str(result.of("dataset")), split)
+    return local_folder(location, config.data.local_copy)
+
+
+def _weights_and_bytes(config: Config, result: Result) -> list[Link]:
+    try:
+        shards = _shards(config, result, "train")
+    except SetrError as error:
+        return [Link("data bytes", "", str(error))]
+    try:
+        weights = weight_files(result.of("variant"), result.of("scale"), resolve(config.weights.folder))
+    except (SetrError, KeyError) as error:
+        return [*verify_bytes(result, shards=shards)[:2], Link("weights bytes", "", str(error))]
+    return verify_bytes(result, shards=shards, weights=weights)
+
+
+def _tracked(result: Result, protocol: str, tracker: Tracker | None) -> list[Link]:
+    """Returns whether run, record and code change are in the tracking server as the chain says."""
+    if tracker is None:
+        return [Link("run", "", "the tracking server cannot be reached")]
+    found = [_guarded("run", lambda: _run(result, protocol, tracker))]
+    if result.tag("dirty") == "true":
+        found.append(_guarded("diff", lambda: _diff(result, tracker)))
+    return found
+
+
+def _run(result: Result, protocol: str, tracker: Tracker) -> Link:
+    runs = [run for run in tracker.find(result.identity) if run.run_id == result.run_id]
+    if not runs:
+        return Link("run", "", f"the tracking server has no run {result.run_id or 'of this identity'}")
+    if tracker.fetch_artifact(result.run_id, RECORD_ARTIFACT) is None:
+        return Link("run", "", f"artifact {RECORD_ARTIFACT} is missing")
+    shown, recorded = runs[0].metrics.get(f"final/{protocol}/mIoU"), result.score(protocol, "mIoU")
+    if shown is None or recorded is None or not math.isclose(shown, recorded, abs_tol=_ROUNDING):
+        return Link("run", "", f"its metric final/{protocol}/mIoU is {shown}, the record says {recorded}")
+    return Link("run", f"{result.run_id}, final/{protocol}/mIoU {shown:.4f}")
+
+
+def _diff(result: Result, tracker: Tracker) -> Link:
+    parent = result.tags.get(PARENT_TAG, "")
+    data = tracker.fetch_artifact(parent, DIFF_ARTIFACT) if parent else None
+    if data is None:
+        return Link("diff", "", f"{DIFF_ARTIFACT} of run {parent or 'unknown'} is missing")
+    found, recorded = hashlib.sha256(data).hexdigest(), result.tag("diff")
+    return Link("diff", found, "" if found == recorded else f"recorded was {recorded or 'no hash'}")
+
+
+def _train_again(result: Result) -> Link:
+    """Returns whether the command that trains again would train this very experiment, with what lies here now."""
+    words = [word for word in shlex.split(train_command(result)) if "=" in word and not word.startswith("--")]
+    planned = plan_training(load_config(PROJECT / "params.yaml", words, section="training"))
+    here, recorded = planned.experiment.as_dict(), dict(result.experiment)
+    if planned.experiment.spec == hash_of(recorded.get("spec", {})):
+        if planned.code in (recorded.get("code"), result.code):
+            return Link("train again", f"gives spec {planned.experiment.spec[:12]} and this code")
+        # Not a broken chain: the commit is recorded, and the code has moved on since.
+        return Link("train again", f"the code here is another: git checkout {result.tag('commit')[:12]} first")
+    differing = sorted(name for name in here.keys() | recorded.keys() if here.get(name) != recorded.get(name))
+    return Link("train again", "", f"the command gives another experiment: {', '.join(differing)} differ")
+
+
+def _scored_again(config: Config, result: Result, protocol: str, images: int) -> list[Link]:
+    name = "images scored again"
+    try:
+        recorded = read_areas(result.per_image[protocol]) if protocol in result.per_image else None
+        evaluation, total = _evaluate(config, result, protocol, 0 if recorded is None else images)
+    except (SetrError, OSError) as error:
+        return [Link(name, "", str(error))]
+    if recorded is None:
+        return [Link("score of its images", "", "no scores of single images were kept"), _whole(result, evaluation)]
+    keys, areas = recorded
+    if len(keys) != total:
+        return [Link(name, "", f"{len(keys)} images are recorded, the validation data has {total}")]
+    now = [row.key for row in evaluation.rows]
+    return [sums_to_score(result, protocol, areas), compare_images(keys, areas, now, evaluation.areas)]
+
+
+def _whole(result: Result, evaluation: Evaluation) -> Link:
+    recorded, now = result.score(evaluation.protocol.name, "mIoU"), evaluation.scores.as_dict()["mIoU"]
+    same = recorded is not None and now is not None and abs(recorded - now) < 0.01
+    text = f"all {evaluation.images}, mIoU {now:.4f}"
+    return Link("images scored again", text, "" if same else f"recorded was {recorded}")
+
+
+def _evaluate(config: Config, result: Result, protocol: str, images: int) -> tuple[Evaluation, int]:
+    """Returns the evaluation of about `images` images (0: all), spread over the data, and how many there are."""
+    if not result.checkpoint:
+        elsewhere = result.tags.get(ELSEWHERE_TAG, "")
+        what = "the checkpoint lies outside this project" if elsewhere else "where the checkpoint lies is not known"
+        raise InputError("E_CHECKPOINT_FOLDER", what, found=elsewhere)
+    words = [f"checkpoint={result.checkpoint}", f"protocol={protocol}", f"data.name={result.of('dataset')}"]
+    chosen = load_config(PROJECT / "params.yaml", words, section="evaluation")
+    shards = open_shards(_shards(config, result, "val"))
+    subject = open_checkpoint(chosen.evaluation)
+    [rules] = choose_protocols(chosen, subject, shards)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if subject.threads and device == "cpu":
+        torch.set_num_threads(subject.threads)
+    precision = str(result.of("recipe", {}).get("precision", "float32"))
+    found = evaluate(subject.model, shards, rules, device=device, sample=images or None, precision=precision)
+    return found, len(shards)
+
+
+def _guarded(name: str, check: Callable[[], Link]) -> Link:
+    """Returns check(), or a broken link that says why it could not be done."""
+    try:
+        return check()
+    except SetrError as error:
+        return Link(name, "", str(error))
+    except Exception as error:  # the server's answer must not end the other checks
+        return Link(name, "", first_line(error))

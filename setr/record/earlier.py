@@ -1,0 +1,129 @@
+"""What lies finished in the storage path: the experiments of a spec, and what a planned one differs in from them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setr.errors import InputError
+from setr.files.atomic import read_json
+from setr.record.checkpoint_names import IDENTITY
+from setr.record.equivalences import Proof, comparisons, is_equivalent
+from setr.record.reading import SCORES
+from setr.study.code import differing_modules, scoring_code
+from setr.study.experiment import Experiment
+from setr.study.spec import differences
+
+SHOWN = 3  # differences that are named; more say that it is another experiment
+
+
+@dataclass(frozen=True)
+class Finished:
+    """An experiment that was trained and scored, as its folder tells."""
+
+    folder: Path
+    experiment: Experiment
+    trace: str  # SHA-256 of its trace; "": it has none
+
+    @property
+    def spec(self) -> str:
+        """Returns the hash of what it is."""
+        return self.experiment.spec
+
+    @property
+    def identity(self) -> str:
+        """Returns its identity."""
+        return self.experiment.identity
+
+    def proof(self, code: str) -> Proof | None:
+        """Returns what shows that another code computes this result, None if nothing does."""
+        return is_equivalent(
+            self.folder,
+            trained=self.experiment.code,
+            code=code,
+            trace_sha256=self.trace,
+            scoring=scoring_code(),
+        )
+
+    def difference(self, code: str) -> str:
+        """Returns what the newest replay under another code found different or missing, "" if there was none."""
+        found = [one for one in comparisons(self.folder) if (one.trained, one.code) == (self.experiment.code, code)]
+        return found[-1].verdict.first_difference if found else ""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """What lies in a storage path."""
+
+    finished: tuple[Finished, ...]
+    first_version: int  # finished experiments whose records have no spec and no trace
+
+
+def shelf(storage: Path) -> Shelf:
+    """Returns the finished experiments of a storage path; folders that cannot be read are passed over."""
+    finished, old = [], 0
+    for folder in sorted(storage.glob("*/")):
+        record = (read_json(folder / IDENTITY) or {}).get("experiment")
+        scores = read_json(folder / SCORES) if record else None
+        if not isinstance(record, Mapping) or not isinstance(scores, Mapping):
+            continue
+        if "spec" not in record:
+            old += 1
+            continue
+        try:
+            finished.append(Finished(folder, Experiment.from_dict(record), str(scores.get("trace", ""))))
+        except InputError:
+            continue
+    return Shelf(tuple(finished), old)
+
+
+def finished_experiments(storage: Path) -> tuple[Finished, ...]:
+    """Returns the finished experiments of a storage path."""
+    return shelf(storage).finished
+
+
+def difference_to_nearest(experiment: Experiment, finished: Sequence[Finished]) -> str:
+    """Returns in what a planned experiment differs from the nearest finished one; "" if none is near.
+
+    Near is one of the same names (data set, variant, schedule, scale, seed), else one that differs in a value or two.
+    """
+    ranked = sorted(
+        (found for one in finished if (found := _compared(experiment, one.experiment)) is not None),
+        key=lambda found: (not found[0], len(found[1])),
+    )
+    if not ranked or (not ranked[0][0] and len(ranked[0][1]) > SHOWN - 1):
+        return ""
+    return words(ranked[0][1])
+
+
+def _compared(planned: Experiment, other: Experiment) -> tuple[bool, list[str]] | None:
+    """Returns whether two experiments have the same names, and their differences in words."""
+    names = ("dataset", "variant", "schedule", "scale", "seed")
+    same = all(getattr(planned, name) == getattr(other, name) for name in names)
+    found = [_said(place, before, after, planned) for place, before, after in _differences(planned, other)]
+    if not found:
+        changed = differing_modules(other.modules, planned.modules)
+        found = [f"code: {words(changed)}"] if changed else []
+    return (same, found) if found else None
+
+
+def _differences(planned: Experiment, other: Experiment) -> list[tuple[str, Any, Any]]:
+    return differences(other.spec_values, planned.spec_values)
+
+
+def _said(place: str, before: Any, after: Any, planned: Experiment) -> str:
+    if place == "data":
+        return f"manifest of {planned.dataset} {_short(before)} -> {_short(after)}"
+    if place == "weights":
+        return f"weights {_short(before)} -> {_short(after)}"
+    return f"{place} {before} -> {after}"
+
+
+def _short(value: Any) -> str:
+    return str(value)[:12] or "none"
+
+
+def words(entries: Sequence[str]) -> str:
+    """Returns entries in a line, the first few of many."""
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return ", ".join(entries[:SHOWN]) + more

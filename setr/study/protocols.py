@@ -1,0 +1,91 @@
+"""How a checkpoint is scored: protocols by data set, decoder and kind; their hash is part of every score."""
+
+import hashlib
+from dataclasses import asdict, dataclass, field
+
+from setr.data.reading.datasets import DATASETS, PUBLISHED
+from setr.models.decoders.table import DECODERS
+from setr.settings.choices import require_choice
+from setr.study.choices import DECODERS as PUBLISHED_DECODERS
+from setr.study.choices import PROTOCOL_KINDS
+from setr.study.experiment import canonical_json
+
+SHORT_SIDE_RULES = ("authors-2021-03", "authors-head", "paper", "mmseg-0.6", "mmseg")
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a checkpoint is scored.
+
+    `resize` keeps the aspect: factor = min(long / max(h, w), short / min(h, w)), sizes rounded half up. With other
+    ratios than (1.0,) or with flip, `short_side` says which size an image has at a ratio:
+
+    - authors-2021-03: short side = the window's if the smaller number of resize x ratio is below the window, otherwise
+      the *larger* number of resize x ratio (the first release; the tables' printed numbers probably come from it).
+    - authors-head: the same, otherwise the *smaller* number (since May 2021).
+    - paper: resize x ratio, enlarged until the short side is the window's where it is below.
+    - mmseg-0.6: resize x ratio, nothing enlarged (the paper's baselines).
+    - mmseg: the original image x ratio, whatever `resize` is (mmsegmentation 1.2.2).
+    """
+
+    name: str
+    resize: tuple[int, int] | None  # (long, short) pixels, aspect kept | None: as is
+    mode: str  # whole | slide
+    window: tuple[int, int]  # height, width in pixels
+    stride: tuple[int, int]  # height, width in pixels
+    ratios: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    short_side: str = "authors-head"  # one of SHORT_SIDE_RULES
+    num_classes: int = field(kw_only=True)
+    ignore_index: int = 255
+
+    def __post_init__(self) -> None:
+        """Brings equal values to one form, so that they give one digest; checks words."""
+        for name, number in (("resize", int), ("window", int), ("stride", int), ("ratios", float)):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, tuple(number(item) for item in value))
+        require_choice("protocol mode", self.mode, ("whole", "slide"))
+        require_choice("short_side rule", self.short_side, SHORT_SIDE_RULES)
+
+    def digest(self) -> str:
+        """Returns the SHA-256 of the protocol's canonical JSON, in hex."""
+        return hashlib.sha256(canonical_json(asdict(self)).encode()).hexdigest()
+
+
+RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+
+def overlapping(window: tuple[int, int]) -> tuple[int, int]:
+    """Returns the stride of windows (height, width) that nobody published one for: two thirds of a window."""
+    return max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3)
+
+
+def protocol(dataset: str, decoder: str, kind: str, *, short_side: str = "authors-2021-03") -> Protocol:
+    """Returns the protocol by which the paper's number of this kind (ss | ms) was, as far as is known, scored.
+
+    `short_side` matters for the multi-scale scores of the SETR models only; the name is "ss", or "ms" for the reading
+    of the tables and "ms-<rule>" for another one.
+    """
+    require_choice("data set", dataset, PUBLISHED)
+    require_choice("decoder", decoder, PUBLISHED_DECODERS)
+    require_choice("protocol kind", kind, PROTOCOL_KINDS)
+    require_choice("short_side rule", short_side, SHORT_SIDE_RULES)
+    multi = kind == "ms"
+    baseline = DECODERS[decoder].output_stride > 0
+    published = PUBLISHED[dataset]
+    geometry = published.geometry(decoder)
+    rule = ("mmseg-0.6" if baseline else short_side) if multi else "authors-head"
+    stops_at_one = decoder in published.stop_at_one.get(rule, ())
+    ratios = tuple(ratio for ratio in RATIOS if ratio <= 1 or not stops_at_one)
+    return Protocol(
+        name="ms-" + short_side if multi and not baseline and short_side != "authors-2021-03" else kind,
+        resize=geometry.base_size if multi else geometry.single_scale or geometry.base_size,
+        mode=geometry.mode,
+        window=geometry.crop_size,
+        stride=geometry.stride,
+        ratios=ratios if multi else (1.0,),
+        flip=multi,
+        short_side=rule,
+        num_classes=DATASETS[dataset].num_classes,
+    )
