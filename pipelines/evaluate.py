@@ -32,7 +32,8 @@ from setr.evaluation.evaluate import evaluate
 from setr.evaluation.inference import autocast
 from setr.evaluation.subject import Subject, choose_protocols, open_checkpoint, require_same_classes
 from setr.evaluation.submission import server_for, submit
-from setr.experiments.worker import let_first_rank_speak, score_record
+from setr.experiments.scores import score_record
+from setr.experiments.worker import let_first_rank_speak
 from setr.files.atomic import write_json
 from setr.record.lineage import origin
 from setr.redaction import first_line

@@ -40,7 +40,7 @@ from pipelines.tracking.recording import Recorder, finish_parent
 from pipelines.tracking.tracker import open_tracker
 from setr.errors import EnvironmentFailure
 from setr.experiments.worker import run_experiment
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.planning.space import Domain, command_of, decoded, planned_of, read_space
 from setr.record.events import append_event, read_events
 from setr.record.lease import exclusive

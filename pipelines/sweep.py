@@ -31,7 +31,8 @@ from pipelines.terminal.plan import Plan, print_plan, print_simulation
 from pipelines.terminal.progress import Board, Row, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.results_folder import write_results
-from setr.planning.jobs import Planned, plan_sweep
+from setr.planning.experiments import plan_sweep
+from setr.planning.planned import Planned
 from setr.record.events import Event, read_events
 from setr.record.lease import Lease, exclusive
 from setr.record.ledger import EVENTS

@@ -20,7 +20,7 @@ from pipelines.tracking.tracker import OFFLINE, Tracker, tracking_uri
 from setr.errors import InputError
 from setr.files.atomic import read_json
 from setr.files.hashing import file_sha256
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.checking import checked_cells, checked_experiment
 from setr.record.events import Event, read_events
 from setr.record.ledger import EVENTS

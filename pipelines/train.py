@@ -25,7 +25,8 @@ from pipelines.terminal.command import check_writable, run_command
 from pipelines.terminal.progress import Board, Row, SweepProgress
 from pipelines.terminal.start import add_anew, marked
 from setr.experiments.worker import let_first_rank_speak, run_experiment
-from setr.planning.jobs import Planned, plan_training
+from setr.planning.experiments import plan_training
+from setr.planning.planned import Planned
 from setr.record.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from setr.record.reading import read_scores_file
 from setr.reporting.site.layouts import number

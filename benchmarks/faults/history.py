@@ -12,7 +12,7 @@ from pathlib import Path
 from benchmarks.faults.home import command, environment, settings, sweep_words, working_in
 from pipelines.tracking.recording import send_records
 from pipelines.tracking.tracker import Tracker
-from setr.planning.jobs import plan_sweep
+from setr.planning.experiments import plan_sweep
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from pipelines.inputs.drawing import draw_scenes
 from pipelines.inputs.sharding import write_all_shards
 from pipelines.tracking.tracker import Tracker
-from setr.planning.jobs import plan_sweep
+from setr.planning.experiments import plan_sweep
 from setr.record.events import read_events
 from setr.settings.config import Config, load_config
 from setr.settings.home import PROJECT

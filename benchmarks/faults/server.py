@@ -16,7 +16,7 @@ from benchmarks.faults.home import command, environment, settings, sweep_words, 
 from benchmarks.faults.machines import free_port
 from pipelines.tracking.recording import Recorder
 from pipelines.tracking.tracker import Tracker
-from setr.planning.jobs import plan_sweep
+from setr.planning.experiments import plan_sweep
 from setr.record.events import Event, read_events
 from setr.settings.config import TrackingConfig
 

@@ -71,7 +71,7 @@ def make_inputs(home: str) -> dict[str, Any]:
 
 def plan(name: str, *more: str) -> tuple[Any, Any]:
     """Returns the settings of an experiment, and what is planned for it."""
-    from setr.planning.jobs import plan_sweep
+    from setr.planning.experiments import plan_sweep
     from setr.settings.config import load_config
     from setr.settings.home import PROJECT
 

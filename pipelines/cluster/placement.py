@@ -15,7 +15,7 @@ from typing import Any
 from pipelines.cluster import engine as cluster
 from setr.errors import EnvironmentFailure
 from setr.experiments.worker import run_experiment
-from setr.planning.jobs import Planned, workers_of
+from setr.planning.planned import Planned, workers_of
 from setr.record.events import Event, append_event, read_events
 from setr.record.lease import Lease
 from setr.record.ledger import EVENTS
@@ -88,30 +88,23 @@ def run_all(
     if slots > lanes * width:
         is_free.set()
 
-    def lane() -> None:
-        try:
-            while not stop_file.exists():
-                try:
-                    entry = waiting.get_nowait()
-                except queue.Empty:
-                    return
-                outcome = cluster.run_on_workers(
-                    work,
-                    job_of(entry),
-                    workers=min(workers_of(config, entry), slots),
-                    resources=asked,
-                    max_failures=config.sweep.max_failures,
-                    storage=storage / "ray-train",
-                    name=f"{entry.identity[:16]}-{int(time.time())}",
-                )
-                record(entry, outcome)
-        finally:
-            room.grow(width)
-            is_free.set()
+    def run_wide(entry: Planned) -> None:
+        outcome = cluster.run_on_workers(
+            work,
+            job_of(entry),
+            workers=min(workers_of(config, entry), slots),
+            resources=asked,
+            max_failures=config.sweep.max_failures,
+            storage=storage / "ray-train",
+            name=f"{entry.identity[:16]}-{int(time.time())}",
+        )
+        record(entry, outcome)
 
-    threads = [threading.Thread(target=lane, name=f"lane {number}", daemon=True) for number in range(lanes)]
-    for thread in threads:
-        thread.start()
+    def leave() -> None:
+        room.grow(width)
+        is_free.set()
+
+    threads = _lanes(lanes, waiting, run_wide, stop_file.exists, leave)
     is_free.wait()
     if not stop_file.exists():
         outcomes = cluster.run_side_by_side(
@@ -127,6 +120,32 @@ def run_all(
     for thread in threads:
         thread.join()
     return untold
+
+
+def _lanes(
+    count: int,
+    waiting: "queue.SimpleQueue[Planned]",
+    run: Callable[[Planned], None],
+    is_stopped: Callable[[], bool],
+    leave: Callable[[], None],
+) -> list[threading.Thread]:
+    """Returns threads that run what waits, one after another each, and `leave` when nothing does."""
+
+    def lane() -> None:
+        try:
+            while not is_stopped():
+                try:
+                    entry = waiting.get_nowait()
+                except queue.Empty:
+                    return
+                run(entry)
+        finally:
+            leave()
+
+    threads = [threading.Thread(target=lane, name=f"lane {number}", daemon=True) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads
 
 
 def record_failure(entry: Planned, outcome: Mapping[str, Any], lease: Lease | None = None) -> Event | None:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from setr.errors import EnvironmentFailure
-from setr.planning.jobs import Planned
 from setr.planning.plan import checkpoint_bytes
+from setr.planning.planned import Planned
 
 # File systems on which SQLite's locks do not hold, or cost a round trip each.
 NETWORK_FILE_SYSTEMS = ("afs", "beegfs", "ceph", "cifs", "fuse", "glusterfs", "gpfs", "lustre", "nfs", "nfs4", "smb3")

@@ -12,7 +12,7 @@ from typing import IO, Any
 from pipelines.cluster.driver import quiet, stop_on_signal
 from pipelines.terminal.command import check_writable
 from pipelines.terminal.progress import Board, clock
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.equivalences import NAME as EQUIVALENCES
 from setr.settings.config import Config
 from setr.settings.home import resolve

@@ -15,7 +15,7 @@ from pipelines.cluster.watch import RayLost
 from pipelines.tracking.recording import finish_parent, send_records
 from pipelines.tracking.tracker import IDENTITY_TAG, OFFLINE, Tracker, open_tracker
 from setr.errors import EnvironmentFailure, InputError
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.lineage import DIFF_ARTIFACT, lineage, origin
 from setr.redaction import first_line, redacted
 from setr.settings.config import Config, to_dict

@@ -22,7 +22,7 @@ from pipelines.cluster import engine as cluster
 from pipelines.cluster.processes import Family, kill
 from pipelines.terminal.progress import Board
 from setr.errors import EnvironmentFailure
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.claims import newest
 from setr.record.events import append_event
 from setr.record.lease import Lease

@@ -16,9 +16,9 @@ from setr.data.locations import below, manifest_at
 from setr.data.reading.datasets import DATASETS
 from setr.errors import InputError
 from setr.planning.hardware import gpu_count
-from setr.planning.jobs import Planned, workers_of
 from setr.planning.measured import measurements
 from setr.planning.plan import Estimate, Ways, estimate, modelled_seconds, remedies
+from setr.planning.planned import Planned, workers_of
 from setr.planning.schedule import Piece, list_schedule, longest_first, table_ends
 from setr.planning.simulate import Cluster, Replay, Task, replay
 from setr.planning.throughput import Clock, Machine

@@ -15,7 +15,8 @@ from setr.errors import InputError, SetrError
 from setr.evaluation.areas import read_areas
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.subject import choose_protocols, open_checkpoint
-from setr.planning.jobs import plan_training, weight_files
+from setr.planning.experiments import plan_training
+from setr.planning.inputs import weight_files
 from setr.record.lineage import DIFF_ARTIFACT
 from setr.redaction import first_line
 from setr.reporting.numbers.column_protocols import score_name

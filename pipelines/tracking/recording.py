@@ -16,7 +16,7 @@ from pipelines.tracking.serving import LOADER, example, write_published
 from pipelines.tracking.tracker import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
 from setr.errors import InputError
 from setr.files.atomic import write_json
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.equivalences import is_equivalent
 from setr.record.events import Event, EventReader, Unrepeated, read_events
 from setr.record.ledger import EVENTS

@@ -13,7 +13,8 @@ from pathlib import Path
 from setr.errors import InputError
 from setr.files.atomic import make_folder, write_json
 from setr.models.variants import VARIANTS
-from setr.planning.jobs import Planned, plan_earlier
+from setr.planning.experiments import plan_earlier
+from setr.planning.planned import Planned
 from setr.record.ledger import state_of
 from setr.reporting.numbers.results import Result, load_results, save_results
 from setr.reporting.site.places import relative

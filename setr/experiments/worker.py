@@ -12,20 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 import torch
 
 from setr.data.locations import open_location
 from setr.data.shards import Shards
 from setr.errors import InputError, SetrError
-from setr.evaluation.calibration import expected_calibration_error
 from setr.evaluation.evaluate import Evaluation, evaluate
-from setr.evaluation.inference import predict
-from setr.evaluation.qualitative import panel, sheet
 from setr.experiments.agreement import require_own_code, require_same_data
 from setr.experiments.job import Job
-from setr.files.atomic import new_file, read_json, write_file, write_json
-from setr.models.counting import gflops
+from setr.experiments.scores import save_areas, save_picture, score_record, size_of
+from setr.files.atomic import read_json, write_json
 from setr.models.segmenter import Segmenter, seeded_segmenter
 from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import structure_of
@@ -36,17 +32,12 @@ from setr.record.ledger import EVENTS, is_scored, remember, state_of
 from setr.record.lineage import SNAPSHOT_TAG
 from setr.record.reading import EXPERIMENT, PICTURE, SCORES
 from setr.record.snapshot import require_code
-from setr.settings.config import to_dict
-from setr.study.code import scoring_code
 from setr.study.experiment import Experiment
 from setr.study.protocols import Protocol
 from setr.training.distributed import Context
 from setr.training.execution import Execution
 from setr.training.loop import Outcome, Stopped, train
 from setr.training.resume import IDENTITY
-
-PICTURE_ROWS = 4  # validation images in the picture
-WORST_IMAGES = 10  # named beside the scores
 
 
 def let_first_rank_speak() -> None:
@@ -162,29 +153,35 @@ def _run(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
         for evaluation in evaluations:
             save_areas(evaluation, folder / f"areas-{evaluation.protocol.name}.npz", owner=lease)
         save_picture(model, shards["val"], protocols[0], folder / PICTURE, owner=lease)
+        scores = kept | {found.protocol.name: score_record(found, scored_on) for found in evaluations}
         # The scores come last: with them the experiment counts as done.
-        write_json(
-            folder / SCORES,
-            {
-                "identity": experiment.identity,
-                "step": outcome.step,
-                "checkpoint": outcome.checkpoint.sha256,
-                "checkpoint_folder": outcome.checkpoint.path.name,
-                "scores": kept | {found.protocol.name: score_record(found, scored_on) for found in evaluations},
-                "weights": receipts,
-                "classes": list(shards["val"].manifest.classes),
-                "parameters": sum(parameter.numel() for parameter in model.parameters()),
-                "gflops": gflops_of(experiment),
-                "seconds": outcome.seconds,
-                "quarantined": list(outcome.quarantined),
-                "trace": outcome.trace,
-            },
-            owner=lease,
-        )
-        remember(folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written
+        _write_scores(job, outcome, scores, receipts, shards["val"], lease)
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}
+
+
+def _write_scores(
+    job: Job, outcome: Outcome, scores: Mapping[str, Any], weights: Sequence[Any], shards: Shards, lease: Lease | None
+) -> None:
+    """Writes scores.json: the scores by protocol, and what they are scores of."""
+    parameters, flops = size_of(job.experiment)
+    record = {
+        "identity": job.experiment.identity,
+        "step": outcome.step,
+        "checkpoint": outcome.checkpoint.sha256,
+        "checkpoint_folder": outcome.checkpoint.path.name,
+        "scores": scores,
+        "weights": list(weights),
+        "classes": list(shards.manifest.classes),
+        "parameters": parameters,
+        "gflops": flops,
+        "seconds": outcome.seconds,
+        "quarantined": list(outcome.quarantined),
+        "trace": outcome.trace,
+    }
+    write_json(job.folder / SCORES, record, owner=lease)
+    remember(job.folder, outcome.checkpoint.path.name, outcome.checkpoint.sha256)  # hashed while it was written
 
 
 def prepare_process(job: Job, context: Context) -> dict[str, Shards]:
@@ -253,52 +250,3 @@ def require_batch_statistics(experiment: Experiment, micro_batch: int, workers: 
                 found=f"{share} images on a worker, {micro_batch or 'all'} at a time, crop {list(recipe.crop_size)}",
                 remedy="take a larger crop, or passes of two images or more",
             ) from error
-
-
-def gflops_of(experiment: Experiment) -> float:
-    """Returns 1e9 floating point operations of one crop's logits (setr.models.counting); nothing is computed."""
-    with torch.device("meta"):
-        model = Segmenter(structure_of(experiment.model)[0])
-    return gflops(model, experiment.recipe.crop_size)
-
-
-def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
-    """Returns one protocol's scores as they are stored: in percent, with what they are scores of.
-
-    Protocol, its digest, and the hash of the manifest of the images belong to a score as the identity to a training.
-    """
-    return {
-        **evaluation.scores.as_dict(),
-        "images": evaluation.images,
-        "manifest": manifest,
-        "worst_images": [dataclasses.asdict(row) for row in evaluation.worst(WORST_IMAGES)],
-        "calibration_error": expected_calibration_error(evaluation.calibration),
-        "calibration": evaluation.calibration.tolist(),
-        "protocol": to_dict(evaluation.protocol),
-        "digest": evaluation.protocol.digest(),
-        "scoring": scoring_code(),
-    }
-
-
-def save_areas(evaluation: Evaluation, path: Path, *, owner: Lease | None = None) -> None:
-    """Writes each image's intersections and areas by class, and the confusion matrix of all (rows: label).
-
-    From the areas differences between variants are tested. Neither is small enough to be text: 150 classes make 22,500
-    counts, and every image 450.
-    """
-    keys = np.array([row.key for row in evaluation.rows])
-    with new_file(path, owner=owner, read_only=False) as file:
-        np.savez_compressed(file, keys=keys, areas=evaluation.areas, matrix=evaluation.matrix)
-
-
-def save_picture(
-    model: Segmenter, shards: Shards, protocol: Protocol, path: Path, *, owner: Lease | None = None
-) -> None:
-    """Writes a PNG of evenly spread images with ground truth, prediction and errors beside them."""
-    rows = []
-    for index in np.linspace(0, len(shards) - 1, min(PICTURE_ROWS, len(shards))).astype(int):
-        record = shards[int(index)]
-        prediction = predict(model, record.image, protocol)
-        rows.append(panel(record.image, prediction, record.label, shards.manifest.palette))
-    png = cv2.imencode(".png", cv2.cvtColor(sheet(rows), cv2.COLOR_RGB2BGR))[1]
-    write_file(path, png.tobytes(), owner=owner, read_only=False)

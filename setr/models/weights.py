@@ -68,34 +68,7 @@ def import_checkpoint(
         raise _other_architecture(file)
     if key_map.unknown:
         raise _other_architecture(file, key_map.unknown)
-    shapes = {parameter: tuple(file.tensors[key].shape) for parameter, key in key_map.keys.items()}
-    flavour = "authors" if key_map.format.name == "authors" else "mmseg"
-    settings = settings_in(file.metadata)
-    if align_corners is not None and key_map.format.holds != "segmenter":
-        what = "align_corners belongs to a decoder; the file holds an encoder alone"
-        raise InputError("E_CKPT_ALIGN", what, where=file.path)
-    if align_corners is not None and key_map.format is OWN:
-        raise InputError("E_CKPT_ALIGN", "the file's header says whether corners are aligned", where=file.path)
-    if key_map.format is OWN:
-        inferred = Inferred(_own_spec(file), {"spec_from": "the file's header"})
-    elif key_map.format.holds == "transformer":
-        if taps is not None:
-            raise InputError(
-                "E_CKPT_TAPS", "taps belong to a decoder; the file holds an encoder alone", where=file.path
-            )
-        decisions: dict[str, Any] = {"decoder": decoder, "num_classes": num_classes}
-        size, image_size = infer_encoder(shapes, settings, num_heads, decisions)
-        spec = variant_spec(f"setr-{decoder}", num_classes=num_classes, crop_size=image_size, sizes=size)
-        inferred = Inferred(spec, decisions)
-    else:
-        inferred = infer_spec(
-            shapes,
-            flavour=flavour,
-            settings=settings,
-            num_heads=num_heads,
-            taps=taps,
-            align_corners=align_corners,
-        )
+    inferred = _infer(file, key_map, num_heads, taps, align_corners, decoder, num_classes)
     spec = inferred.spec
     # Built without memory first: sizes that a file claims are compared with the tensors it has before any are made.
     model = _without_memory(spec, file) if key_map.format is OWN else _on_meta(spec)
@@ -118,6 +91,42 @@ def import_checkpoint(
         model.load_state_dict(values, strict=False)
     receipt = _receipt(str(path), file, key_map, entries, inferred.settings, spec)
     return model.eval(), receipt
+
+
+def _infer(
+    file: CheckpointFile,
+    key_map: KeyMap,
+    num_heads: int | None,
+    taps: Sequence[int] | None,
+    align_corners: bool | None,
+    decoder: str,
+    num_classes: int,
+) -> Inferred:
+    """Returns the model that import_checkpoint() makes of a file, and what decided it."""
+    if align_corners is not None and key_map.format.holds != "segmenter":
+        what = "align_corners belongs to a decoder; the file holds an encoder alone"
+        raise InputError("E_CKPT_ALIGN", what, where=file.path)
+    if align_corners is not None and key_map.format is OWN:
+        raise InputError("E_CKPT_ALIGN", "the file's header says whether corners are aligned", where=file.path)
+    if key_map.format is OWN:
+        return Inferred(_own_spec(file), {"spec_from": "the file's header"})
+    shapes = {parameter: tuple(file.tensors[key].shape) for parameter, key in key_map.keys.items()}
+    settings = settings_in(file.metadata)
+    if key_map.format.holds != "transformer":
+        return infer_spec(
+            shapes,
+            flavour="authors" if key_map.format.name == "authors" else "mmseg",
+            settings=settings,
+            num_heads=num_heads,
+            taps=taps,
+            align_corners=align_corners,
+        )
+    if taps is not None:
+        raise InputError("E_CKPT_TAPS", "taps belong to a decoder; the file holds an encoder alone", where=file.path)
+    decisions: dict[str, Any] = {"decoder": decoder, "num_classes": num_classes}
+    size, image_size = infer_encoder(shapes, settings, num_heads, decisions)
+    spec = variant_spec(f"setr-{decoder}", num_classes=num_classes, crop_size=image_size, sizes=size)
+    return Inferred(spec, decisions)
 
 
 def load_pretrained(model: Segmenter, *sources: str | Path, interpolation: str | None = "bilinear") -> Receipt:

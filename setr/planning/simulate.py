@@ -8,7 +8,7 @@ in the queue, after `restart`.
 import heapq
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from setr.errors import InputError
@@ -74,6 +74,10 @@ class _State:
     done: dict[str, float] = field(default_factory=dict)  # seconds of work on disk
     running: dict[str, _Run] = field(default_factory=dict)
     attempts: dict[str, int] = field(default_factory=dict)
+    lost: float = 0.0  # GPU-seconds of work that was done again
+    restarts: float = 0.0  # GPU-seconds until an experiment trained again
+    failures: int = 0  # of nodes
+    hits: int = 0  # of experiments by them
 
 
 def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
@@ -106,8 +110,7 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
     if cluster.mtbf:
         for node in range(cluster.nodes):
             schedule(chance.expovariate(1 / cluster.mtbf), "fail", node)
-    now = lost = restarts = 0.0
-    failures = hits = 0
+    now = 0.0
     _start(state, cluster, now, schedule)
     while state.waiting or state.running:
         now, _, kind, number, name = heapq.heappop(events)
@@ -123,23 +126,10 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
             run = state.running.get(name)
             if run is None or run.attempt != number:
                 continue
-            restarts += run.task.width * cluster.restart
+            state.restarts += run.task.width * cluster.restart
             _release(state, state.running.pop(name))
         elif kind == "fail":
-            failures += 1
-            state.up[number] = False
-            for run in [one for one in state.running.values() if number in one.places]:
-                hits += 1
-                trained = max(0.0, now - run.begun)
-                reached = run.done + trained
-                kept = math.floor(reached / run.task.checkpoint) * run.task.checkpoint
-                kept = max(run.done, kept)
-                state.done[run.task.name] = kept
-                lost += run.task.width * (reached - kept)
-                restarts += run.task.width * min(cluster.restart, cluster.restart + now - run.begun)
-                _release(state, state.running.pop(run.task.name))
-                state.waiting.append((order[run.task.name], run.task))
-            state.waiting.sort(key=lambda entry: entry[0])
+            _fail(state, cluster, now, number, order)
             schedule(now + cluster.repair, "repair", number)
         else:
             state.up[number] = True
@@ -152,15 +142,31 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
     return Replay(
         makespan=now,
         utilisation=work / (total * wall),
-        lost=lost,
-        restarts=restarts,
-        failures=failures,
-        hits=hits,
+        lost=state.lost,
+        restarts=state.restarts,
+        failures=state.failures,
+        hits=state.hits,
         points_rate=points / wall,
         requests_rate=sum(task.seconds / FLUSH_SECONDS for task in tasks) / wall,
         bytes_rate=sum(count * task.checkpoint_bytes for task, count in saves) / wall,
         files_rate=sum(count * FILES_PER_CHECKPOINT for _, count in saves) / wall,
     )
+
+
+def _fail(state: _State, cluster: Cluster, now: float, node: int, order: Mapping[str, int]) -> None:
+    """A node is gone: what ran on it waits again, at its place in the queue, and goes on from its last checkpoint."""
+    state.failures += 1
+    state.up[node] = False
+    for run in [one for one in state.running.values() if node in one.places]:
+        state.hits += 1
+        reached = run.done + max(0.0, now - run.begun)
+        kept = max(run.done, math.floor(reached / run.task.checkpoint) * run.task.checkpoint)
+        state.done[run.task.name] = kept
+        state.lost += run.task.width * (reached - kept)
+        state.restarts += run.task.width * min(cluster.restart, cluster.restart + now - run.begun)
+        _release(state, state.running.pop(run.task.name))
+        state.waiting.append((order[run.task.name], run.task))
+    state.waiting.sort(key=lambda entry: entry[0])
 
 
 def _start(state: _State, cluster: Cluster, now: float, schedule: Callable[..., None]) -> None:

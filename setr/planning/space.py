@@ -16,7 +16,8 @@ import torch
 from setr.errors import InputError
 from setr.models.segmenter import build_model
 from setr.models.variants import VARIANTS
-from setr.planning.jobs import Planned, plan_training
+from setr.planning.experiments import plan_training
+from setr.planning.planned import Planned
 from setr.settings.config import Config, TrainingConfig
 from setr.study.recipes import Recipe
 

@@ -12,7 +12,7 @@ from benchmarks.faults.home import Audit, audit, prepare, settings, sweep_words,
 from benchmarks.faults.kills import empty_state, kill_drivers
 from benchmarks.faults.overhead import Overhead
 from pipelines.tracking.tracker import Tracker
-from setr.planning.jobs import plan_sweep
+from setr.planning.experiments import plan_sweep
 from setr.record.events import append_event
 
 

@@ -19,7 +19,8 @@ from setr.data.reading.folder import FolderSettings, folder_dataset
 from setr.data.reading.samples import Dataset, Sample
 from setr.data.shards import write_shards
 from setr.experiments.worker import run_experiment
-from setr.planning.jobs import Planned, plan_training
+from setr.planning.experiments import plan_training
+from setr.planning.planned import Planned
 from setr.record.ledger import EVENTS
 from setr.record.reading import EXPERIMENT
 from setr.settings.config import Config, TrackingConfig

@@ -12,7 +12,8 @@ from tiny import CELL, settings
 from untrained import write_untrained
 
 from setr.experiments.worker import run_experiment
-from setr.planning.jobs import Planned, plan_training
+from setr.planning.experiments import plan_training
+from setr.planning.planned import Planned
 from setr.study.experiment import Experiment
 from setr.training.distributed import Context
 

@@ -14,7 +14,7 @@ import pytest
 from pipelines.cluster.driver import stop_on_signal
 from pipelines.cluster.driver_folder import clear_dead, driver_folder, own_session
 from pipelines.tracking.tracker import OfflineTracker, Tracker
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.claims import newest
 from setr.settings.config import Config
 

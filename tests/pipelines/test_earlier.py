@@ -12,8 +12,9 @@ from tiny import CELL, settings
 from setr.experiments import agreement
 from setr.experiments.proving import prove_experiment
 from setr.experiments.worker import run_experiment
-from setr.planning import jobs
-from setr.planning.jobs import Planned, plan_training
+from setr.planning import experiments as jobs
+from setr.planning.experiments import plan_training
+from setr.planning.planned import Planned
 from setr.record import equivalences
 from setr.record.earlier import shelf
 from setr.record.events import read_events

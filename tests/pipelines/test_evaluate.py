@@ -28,7 +28,7 @@ from setr.models.decoders.table import DECODERS
 from setr.models.export import export_weights
 from setr.models.specification import HeadSpec
 from setr.models.variants import VARIANTS, variant_spec
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.reporting.tracing.commands import score_command
 from setr.settings.config import EvaluationConfig, load_config
 from setr.settings.home import PROJECT

@@ -11,7 +11,7 @@ from setr.experiments import worker as module
 from setr.experiments.job import Job
 from setr.experiments.worker import require_batch_statistics
 from setr.models.variants import structure_record, variant_spec
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.events import read_events
 from setr.study.experiment import Experiment
 from setr.study.recipes import Recipe

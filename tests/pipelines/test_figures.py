@@ -11,7 +11,7 @@ import pytest
 
 from pipelines.figures import main
 from pipelines.tracking.recording import finished_result
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.reporting.figures.drawn import draw, worst_places
 from setr.reporting.figures.figure_store import PAIRS, Wanted, kept_figures
 from setr.reporting.numbers.results import Result, save_results

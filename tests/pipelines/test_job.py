@@ -9,7 +9,7 @@ from tiny import settings
 
 from setr.errors import InputError
 from setr.experiments.job import Job, run_settings
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.settings.run import EXECUTION, Limits, RunSettings
 
 WORDS = ("threads=3", "micro_batch=1", "optimizer_kernel=plain", "watchdog.step=7.5", "max_quarantined=0.25")

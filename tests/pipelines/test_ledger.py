@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from tiny import CELL, settings
 
-from setr.planning.jobs import Planned, plan_training
+from setr.planning.experiments import plan_training
 from setr.planning.measured import measurements
+from setr.planning.planned import Planned
 from setr.record import checkpoint, ledger
 from setr.record.earlier import shelf
 from setr.record.ledger import damage, state_of

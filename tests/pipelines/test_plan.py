@@ -12,8 +12,9 @@ from pipelines.sweep import words_of_simulation
 from pipelines.terminal.plan import Plan, machine_of, print_plan, print_simulation
 from pipelines.tracking.results_folder import write_results
 from setr.errors import InputError
-from setr.planning.jobs import Planned, plan_earlier, plan_sweep
+from setr.planning.experiments import plan_earlier, plan_sweep
 from setr.planning.measured import measurements
+from setr.planning.planned import Planned
 from setr.reporting.numbers.results import load_results
 from setr.settings.config import Config, load_config
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pipelines.predict import EXPERIMENT, list_images, main, passed_over
+from pipelines.predict import list_images, main, passed_over
 from setr.data.checking.preview import colorize
 from setr.data.reading.cityscapes import CITYSCAPES
 from setr.data.reading.datasets import DATASETS
@@ -19,6 +19,7 @@ from setr.evaluation.inference import predict
 from setr.evaluation.opened import _stored_classes, load_image, open_model
 from setr.models.segmenter import build_model
 from setr.record.checkpoint import save
+from setr.record.reading import EXPERIMENT
 from setr.study.experiment import Experiment
 from setr.study.protocols import Protocol
 from setr.study.recipes import Recipe

@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.cluster.preflight import check_database, check_room, check_shared, file_system, storage_bytes
 from setr.errors import EnvironmentFailure
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 
 MOUNTS = """\
 overlay / overlay rw 0 0

@@ -10,7 +10,7 @@ from tiny import CELL, settings
 
 from pipelines.report import work
 from pipelines.tracking.tracker import Tracker
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.settings.config import Config
 
 KEY = CELL

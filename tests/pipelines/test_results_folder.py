@@ -12,7 +12,8 @@ from tiny import CELL, settings
 from pipelines.clean import work as clean
 from pipelines.tracking.results_folder import write_results
 from setr.errors import EnvironmentFailure, InputError
-from setr.planning.jobs import Planned, plan_sweep
+from setr.planning.experiments import plan_sweep
+from setr.planning.planned import Planned
 from setr.record.lease import exclusive
 from setr.reporting.numbers.results import load_results, save_results
 from setr.settings.config import Config

@@ -2,7 +2,7 @@
 
 from pipelines.tracking.recording import finished_result, send_records
 from pipelines.tracking.tracker import NOTE_TAG, PARENT_TAG, Tracker
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.settings.config import Config, TrackingConfig
 
 Told = tuple[Config, Planned, Tracker]

@@ -15,7 +15,8 @@ from tiny import CELL, settings
 from untrained import write_untrained
 
 from pipelines import search as searching
-from setr.planning.jobs import Planned, plan_training
+from setr.planning.experiments import plan_training
+from setr.planning.planned import Planned
 from setr.record import lease
 from setr.record.events import read_events
 from setr.record.lease import exclusive

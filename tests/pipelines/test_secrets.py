@@ -17,7 +17,7 @@ from pipelines.tracking import tracker as tracking
 from pipelines.tracking.recording import send_records
 from pipelines.tracking.results_folder import write_results
 from pipelines.tracking.tracker import open_tracker
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 
 CANARY = "CanarY7f3a91"
 TOKEN = CANARY + CANARY

@@ -22,7 +22,7 @@ from pipelines.tracking.tracker import Tracker
 from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict
 from setr.evaluation.opened import open_model
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.settings.config import Config
 
 Told = tuple[Config, Planned, Tracker]

@@ -21,7 +21,7 @@ from setr.experiments import worker as experiment
 from setr.experiments.job import Job
 from setr.experiments.worker import run_experiment
 from setr.files import atomic
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record import claims, lease
 from setr.record.events import read_events
 from setr.record.lease import Lease, exclusive

@@ -9,7 +9,7 @@ import pytest
 from pipelines.track_import import work
 from pipelines.tracking.tracker import OFFLINE, OfflineTracker, Tracker, open_tracker
 from setr.errors import InputError
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.events import append_event
 from setr.record.lineage import DIFFS
 from setr.settings.config import Config, TrackingConfig

@@ -22,7 +22,7 @@ import pytest
 from pipelines.tracking import recording
 from pipelines.tracking.recording import Recorder, send_records
 from pipelines.tracking.tracker import Tracker
-from setr.planning.jobs import Planned
+from setr.planning.planned import Planned
 from setr.record.events import append_event
 from setr.settings.config import TrackingConfig
 

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.terminal.plan import Plan, print_plan, print_simulation
 from setr.errors import SetrError
-from setr.planning.jobs import plan_sweep
+from setr.planning.experiments import plan_sweep
 from setr.settings.config import load_config
 from setr.settings.folders import check_folders
 

@@ -14,7 +14,7 @@ from setr.study.miniature import miniature_recipe, unpublished_recipe
 from setr.study.recipes import Recipe
 
 AGAIN = "again"  # storage path and MLflow experiment of trainings that are done a second time
-# Of an own training's recipe, what follows from its length unless it is named (setr/planning/jobs.py).
+# Of an own training's recipe, what follows from its length unless it is named (setr/planning/experiments.py).
 _FOLLOWS = ("evaluate_every", "checkpoint_every")
 
 

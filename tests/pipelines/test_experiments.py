@@ -12,8 +12,10 @@ from untrained import write_untrained
 from setr.data.manifest import read_manifest
 from setr.errors import InputError
 from setr.experiments.worker import run_experiment
-from setr.planning import jobs
-from setr.planning.jobs import Planned, merge, plan_sweep, plan_training, weight_files
+from setr.planning import experiments as jobs
+from setr.planning.experiments import plan_sweep, plan_training
+from setr.planning.inputs import weight_files
+from setr.planning.planned import Planned, merge
 from setr.record.events import read_events
 from setr.record.ledger import state_of
 from setr.reporting.numbers.results import Result

@@ -1,0 +1,123 @@
+"""An experiment with its identity, from what decides it to what is on disk."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from setr.data.loading.own_transform import transform_with_hash
+from setr.data.locations import below
+from setr.errors import InputError
+from setr.models.variants import structure_parts, structure_record, variant_spec
+from setr.planning.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
+from setr.planning.planned import Planned
+from setr.record.ledger import damage
+from setr.settings.config import Config
+from setr.settings.home import resolve, resolve_location
+from setr.study.code import training_code
+from setr.study.experiment import Experiment
+from setr.study.protocols import Protocol
+from setr.study.recipes import Recipe
+
+
+def describe(
+    config: Config,
+    *,
+    dataset: str,
+    variant: str,
+    schedule: str,
+    seed: int,
+    recipe: Recipe,
+    cell_keys: tuple[str, ...],
+    protocols: tuple[Protocol, ...],
+    lenient: bool = False,
+) -> Planned:
+    """Returns the planned experiment with its identity, and how far it is in the storage path.
+
+    A `lenient` one does without data and weights that are not there yet, and names them. Raises InputError otherwise.
+    """
+    spec = variant_spec(
+        variant,
+        num_classes=protocols[0].num_classes,
+        crop_size=recipe.crop_size,
+        scale=config.sweep.scale,
+        flavour=recipe.flavour,
+        drop_path=recipe.drop_path,
+    )
+    structure = structure_record(spec)
+    code = training_code(structure_parts(structure))
+    found = _find_inputs(config, dataset, variant, structure, lenient=lenient)
+    experiment = Experiment(
+        dataset=dataset,
+        variant=variant,
+        schedule=schedule,
+        scale=config.sweep.scale,
+        seed=seed,
+        recipe=recipe,
+        manifest=found.manifest,
+        weights="+".join(weights_hash(path) for path in found.weights),
+        code=code.sha256,
+        transform=transform_with_hash(config.data.transform),
+        tensors=found.tensors,
+        model=structure,
+        modules=code.modules,
+    )
+    planned = Planned(
+        experiment,
+        cell_keys,
+        protocols,
+        resolve(config.storage.checkpoints) / experiment.identity,
+        found.weights,
+        "to do",
+        0,
+        found.validation,
+        found.missing,
+        code.sha256,
+        code.modules,
+    )
+    if found.missing:
+        return planned
+    state, step = planned.state_now()
+    why = "" if state in ("done", "to score") else damage(planned.folder, identity=planned.identity)
+    return dataclasses.replace(planned, state=state, step=step, why=why)
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Data and weights that an experiment begins with; what is missing has a name of its own in place of a hash."""
+
+    manifest: str
+    validation: str
+    weights: tuple[Path, ...]
+    tensors: str
+    missing: tuple[str, ...]
+
+
+def _find_inputs(config: Config, dataset: str, variant: str, structure: Mapping[str, Any], *, lenient: bool) -> _Inputs:
+    missing: list[str] = []
+    manifest = validation = tensors = ""
+    weights: tuple[Path, ...] = ()
+    shards = below(resolve_location(config.data.shards), dataset)
+    try:
+        manifest, validation = manifest_hash(below(shards, "train")), manifest_hash(below(shards, "val"))
+    except InputError:
+        if not lenient:
+            raise
+        manifest = f"missing {dataset}"  # so that trainings on two such data sets are not taken for one
+        missing.append(f"data set {dataset}")
+    try:
+        weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
+    except InputError:
+        if not lenient:
+            raise
+        tensors = f"missing {variant}"
+        missing.append(f"weights of {variant}")
+    try:
+        tensors = tensors or loaded_hash(weights, structure, resolve(config.storage.checkpoints))
+    except InputError:
+        if not lenient:
+            raise
+        tensors = f"damaged {variant}"
+        missing.append(f"weights of {variant}, which cannot be read")
+    return _Inputs(manifest, validation, weights, tensors, tuple(missing))
