@@ -5,6 +5,7 @@
     server     the tracking server stopped for a minute
     overhead   what of a sweep's wall clock is neither training nor evaluation
     soak       everything of a sweep killed and stopped at random for --minutes, in changing company, on full disks
+    suspend    a sweep for --seconds (180), with all its processes, while another machine's takes its work over
     history    the plan and the tracking server's answer with 500 finished experiments
 
 Each works in a temporary folder and ends with status 1 if it misses its aim.
@@ -16,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.faults import history, kills, node, overhead, server, soak
+from benchmarks.faults import history, kills, node, overhead, server, soak, suspend
 from benchmarks.faults.home import prepare
 
 OVERHEAD_AIM = 0.25
@@ -27,12 +28,14 @@ SLOWER_AIM = 1.01  # the 99th percentile of a step while the server is stopped, 
 def main() -> int:
     """Runs one benchmark; returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("kills", "node", "server", "overhead", "soak", "history"))
+    parser.add_argument("what", choices=("kills", "node", "server", "overhead", "soak", "history", "suspend"))
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--zero-state", action="store_true", help="kills: empty Ray's own files after each")
     parser.add_argument("--within", type=float, default=30.0, help="kills: seconds from a driver's start, at most")
     parser.add_argument("--experiments", type=int, default=12)
-    parser.add_argument("--seconds", type=float, help="server: it is away (60); overhead: an experiment takes (20)")
+    parser.add_argument(
+        "--seconds", type=float, help="server: it is away (60); overhead: an experiment takes (20); suspend: (180)"
+    )
     parser.add_argument("--around", type=float, default=30.0, help="server: seconds before and after")
     parser.add_argument("--rounds", type=int, default=1, help="server: stops")
     parser.add_argument("--runs", type=int, default=500, help="history: finished experiments")
@@ -101,6 +104,12 @@ def _soak(home: Path, arguments: argparse.Namespace) -> bool:
         hang_seconds=arguments.hang,
     )
     print(f"seed {arguments.seed}: {found}")
+    return found.clean
+
+
+def _suspend(home: Path, arguments: argparse.Namespace) -> bool:
+    found = suspend.suspend(home, arguments.seconds or 180.0)
+    print(found)
     return found.clean
 
 

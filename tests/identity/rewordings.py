@@ -175,6 +175,8 @@ def function_split(sources: Sources, computing: Computing, rng: random.Random) -
     own = {part.id for part in ast.walk(node) if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)}
     own |= {part.arg for part in ast.walk(node) if isinstance(part, ast.arg)}
     own |= {part.name for part in ast.walk(node) if isinstance(part, Function) and part is not node}
+    imports = [part for part in ast.walk(node) if isinstance(part, ast.Import | ast.ImportFrom)]
+    own |= {(entry.asname or entry.name).partition(".")[0] for part in imports for entry in part.names}
     needed = sorted((called & own) - bound)
     name = f"_{node.name.strip('_')}_{rng.choice(('result', 'answer', 'end'))}"
     text, top = sources.text(file), owner or node
