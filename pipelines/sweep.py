@@ -125,7 +125,13 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
         silence = config.training.watchdog.setup
         watch = Watch(board, lambda: missing, mine.stop, all_known=True, silence_seconds=silence)
         recorder = Recorder(
-            missing, tracker, parent, origin(), progress.update, register=config.tracking.register_models
+            missing,
+            tracker,
+            parent,
+            origin(),
+            progress.update,
+            register=config.tracking.register_models,
+            check=lease.check,
         )
         with tracker.system_metrics(parent), recorder:
             untold: list[tuple[str, Event]] = []

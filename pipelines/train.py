@@ -27,6 +27,7 @@ from pipelines.terminal.start import add_anew, marked
 from setr.experiments.worker import let_first_rank_speak, run_experiment
 from setr.planning.experiments import plan_training
 from setr.planning.planned import Planned
+from setr.record.lease import require_not_taken
 from setr.record.lineage import DIFF_ARTIFACT, engine_versions, keep_diff, lineage, origin
 from setr.record.reading import read_scores_file
 from setr.reporting.site.layouts import number
@@ -121,7 +122,13 @@ def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
     row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
     board = SweepProgress(Board({planned.identity: row}), sys.stdout)
     recorder = Recorder(
-        [planned], session.tracker, session.parent, session.tags, board.update, register=session.register
+        [planned],
+        session.tracker,
+        session.parent,
+        session.tags,
+        board.update,
+        register=session.register,
+        check=lambda: require_not_taken(planned.folder),
     )
     outcome: Outcome = {"status": "failed"}
     try:

@@ -40,12 +40,22 @@ LIFE = ("start", "finished", "failed", "stopped")  # events that say how an expe
 class Sender:
     """Writes records to the tracking server; what is sent twice is there once."""
 
-    def __init__(self, tracker: Tracker, parent: str, tags: Mapping[str, str], *, register: bool = False) -> None:
+    def __init__(
+        self,
+        tracker: Tracker,
+        parent: str,
+        tags: Mapping[str, str],
+        *,
+        register: bool = False,
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         """Send to `tracker`, as children of `parent`; `tags` say what records themselves do not.
 
-        `register` puts finished experiments into the model registry.
+        `register` puts finished experiments into the model registry. `check` is asked before anything is sent or
+        written: it raises where another process has taken the work over meanwhile.
         """
         self.tracker, self.parent, self.tags, self.register = tracker, parent, dict(tags), register
+        self.check = check
         self.runs: dict[str, str] = {}
         self.taken: dict[str, int] = {}  # of the events that a call could not send to their end
 
@@ -56,6 +66,7 @@ class Sender:
         failure the next call has the same events, and maybe more: it goes on behind those that were taken, so a server
         that is too slow for all of them gets there in the end.
         """
+        self.check()
         identity = entry.identity
         if identity not in self.runs:
             tags = self._tags(entry, events)
@@ -66,6 +77,7 @@ class Sender:
                 self.tracker.artifacts(run, [diff])
             self.runs[identity] = run
             if run and (entry.folder / EXPERIMENT).is_file():
+                self.check()
                 # The report names the run also while the tracking server is away.
                 write_json(entry.folder / RUN, {"id": run, "url": self.tracker.url(run), "parent": self.parent})
         run = self.runs[identity]
@@ -175,9 +187,10 @@ class Recorder:
         show: Callable[[list[tuple[str, Event]]], None],
         *,
         register: bool = False,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Follow from what is on disk now: earlier attempts' events are not shown again, but sent with the next."""
-        self.sender, self.show = Sender(tracker, parent, tags, register=register), show
+        self.sender, self.show = Sender(tracker, parent, tags, register=register, check=check), show
         self.planned: dict[str, Planned] = {}
         self.readers: dict[str, EventReader] = {}
         self.unrepeated: dict[str, Unrepeated] = {}

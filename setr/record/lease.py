@@ -94,6 +94,15 @@ class Lease:
         return cls(Path(record["folder"]), int(record["number"]), str(record["holder"]))
 
 
+def require_not_taken(folder: Path) -> None:
+    """Raises EnvironmentFailure (E_LEASE) if another process than this one has the folder."""
+    newest = claims.newest(folder)
+    if newest is not None and not newest.is_free and not newest.text.startswith(f"{claims.holder()},"):
+        raise EnvironmentFailure(
+            "E_LEASE", "another process has taken this folder over", where=folder, found=str(newest)
+        )
+
+
 @contextmanager
 def exclusive(
     folder: Path,

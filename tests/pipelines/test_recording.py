@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from pipelines.tracking import recording
-from pipelines.tracking.recording import Recorder, send_records
+from pipelines.tracking.recording import Recorder, Sender, send_records
 from pipelines.tracking.tracker import Tracker
+from setr.errors import EnvironmentFailure
 from setr.planning.planned import Planned
-from setr.record.events import append_event
+from setr.record.events import append_event, read_events
+from setr.record.lease import Lease, exclusive, require_not_taken
 from setr.settings.config import TrackingConfig
 
 
@@ -170,3 +172,30 @@ def test_a_record_whose_last_line_was_lost_is_finished_all_the_same(
     record.write_text("".join(line for line in record.open() if '"finished"' not in line))
     send_records(tracker, tracker.start_parent("later", {}, ""), [entry])
     assert tracker.find(entry.identity)[0].status == "FINISHED"
+
+
+def test_a_driver_whose_work_was_taken_over_sends_and_writes_nothing(
+    trained: Planned, tracker: Tracker, tmp_path: Path
+) -> None:
+    entry = unfinished(trained, tmp_path)
+    metrics(entry, 1, 2)
+    (entry.folder / "experiment.json").write_text("{}")
+    parent = tracker.start_parent("sweep", {}, "")
+    with exclusive(tmp_path) as lease:
+        other = Lease(tmp_path, lease.number + 1, "host elsewhere, process 7")
+        (tmp_path / f".lease-{other.number:08d}").write_text("host elsewhere, process 7, beat 00000001\n")
+        sender = Sender(tracker, parent, {}, check=lease.check)
+        with pytest.raises(EnvironmentFailure, match="E_LEASE"):
+            sender.send(entry, read_events(entry.folder / "events.jsonl"))
+    assert tracker.find(entry.identity) == []
+    assert not (entry.folder / "run.json").exists()
+
+
+def test_a_training_by_hand_asks_whether_its_folder_is_its_own(tmp_path: Path) -> None:
+    require_not_taken(tmp_path)
+    with exclusive(tmp_path):
+        require_not_taken(tmp_path)
+    require_not_taken(tmp_path)
+    (tmp_path / ".lease-00000009").write_text("host elsewhere, process 7, beat 00000001\n")
+    with pytest.raises(EnvironmentFailure, match=r"E_LEASE .* host elsewhere, process 7"):
+        require_not_taken(tmp_path)
