@@ -40,9 +40,18 @@ class Outcome:
 
     @property
     def taken_for_equal(self) -> list[str]:
-        """Returns the experiments whose standing numbers are not those that the edited project comes to."""
-        stand = {name: verdict["numbers"] for name, verdict in self.judged.items() if verdict["numbers"]}
-        return [name for name, numbers in stand.items() if name in self.trained and numbers != self.trained[name]]
+        """Returns the experiments whose standing numbers are not those that the edited project comes to.
+
+        Scores that are neither the old nor the new ones were made by the edited code, which gives others each time: it
+        may leave pixels out, and score what lay in memory.
+        """
+        return [name for name, verdict in self.judged.items() if verdict["numbers"] and self._is_stale(name)]
+
+    def _is_stale(self, name: str) -> bool:
+        stand, before, now = self.judged[name]["numbers"], self.before[name], self.trained.get(name)
+        if now is None:
+            return False
+        return any(stand[part] != now[part] and (part == "training" or stand[part] == before[part]) for part in now)
 
     @property
     def noticed_by(self) -> str:

@@ -62,3 +62,8 @@ def test_an_outcome_says_what_is_taken_for_equal() -> None:
     lost = {"x": {"verdict": "to do", "why": "code: a.py; loss at step 1: 1.0 -> 2.0", "numbers": {}}}
     outcome = Outcome(None, {"x": old}, lost, {"x": new})
     assert (outcome.taken_for_equal, outcome.counts, outcome.noticed_by) == ([], True, "replay: loss")
+    scored = {"x": {"verdict": "scored again", "why": "", "numbers": {"training": "a", "scores": "d"}}}
+    for now, stale in (("d", []), ("e", []), ("b", [])):  # as it stands; another each time; the old ones by chance
+        assert Outcome(None, {"x": old}, scored, {"x": {"training": "a", "scores": now}}).taken_for_equal == stale
+    kept = {"x": {"verdict": "scored again", "why": "", "numbers": old}}
+    assert Outcome(None, {"x": old}, kept, {"x": {"training": "a", "scores": "d"}}).taken_for_equal == ["x"]
