@@ -109,6 +109,7 @@ def train(home: str, names: tuple[str, ...], words: tuple[str, ...] = (), like: 
         config, entry = plan(name, *words)
         report = _compared_with(like, name) if like else lambda event: None
         begun = time.process_time()
+        _set_clock(0)
         try:
             outcome = run_experiment(
                 json.loads(json.dumps(entry.job(config, Path(home, "stop")))), Context(report=report)
@@ -186,6 +187,7 @@ def judge(home: str, names: tuple[str, ...]) -> dict[str, Any]:
         verdict = "kept"
         if entry.state == "changed":
             verdict = "kept by replay"
+            _set_clock(0)
             prove_experiment(entry.earlier.job(config, Path(home, "stop")), Context())
             _, entry = plan(name)
         if entry.state == "to score":

@@ -22,8 +22,8 @@ def note_step(step):
 
 
 def begin_after(steps):
-    """Says that so many steps are over, whatever is computed."""
-    _over[0] = steps
+    """Says that so many steps are over, whatever is computed; 0: a training begins, in a thread that may have had one."""
+    _over[0], _now.step = steps, 0
 
 
 def is_late():
