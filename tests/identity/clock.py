@@ -22,7 +22,7 @@ def note_step(step):
 
 
 def begin_after(steps):
-    """Says that so many steps are over, whatever is computed; 0: a training begins, in a thread that may have had one."""
+    """Says that so many steps are over; 0: a training begins, in a thread that may have had one before."""
     _over[0], _now.step = steps, 0
 
 
