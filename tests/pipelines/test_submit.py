@@ -88,8 +88,8 @@ def test_a_client_without_the_token_is_refused(cluster: Cluster) -> None:
 @pytest.mark.slow
 def test_a_head_that_runs_here_is_not_joined_unasked(cluster: Cluster, tmp_path: Path) -> None:
     code = (
-        "import ray; from pathlib import Path; from pipelines import cluster; "
-        f"cluster.connect(log_folder=Path({str(tmp_path)!r})); print(ray.get_runtime_context().gcs_address)"
+        "import ray; from pathlib import Path; from pipelines.cluster import engine; "
+        f"engine.connect(log_folder=Path({str(tmp_path)!r})); print(ray.get_runtime_context().gcs_address)"
     )
     # What `ray start` writes down for the next driver is looked for in $RAY_TMPDIR/ray, its head's folder by default.
     variables = {**cluster.variables, "RAY_TMPDIR": str(cluster.folder)}
