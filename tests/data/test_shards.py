@@ -31,8 +31,7 @@ from setr.data.shard_index import ShardIndex, index_path, read_index
 from setr.data.shards import open_shards, write_shards
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
 from setr.files.signed_json import dumps_signed
-
-REPOSITORY = Path(__file__).resolve().parents[2]
+from tests.helpers.environment import environment
 
 
 @pytest.fixture
@@ -227,8 +226,7 @@ def test_a_build_killed_anywhere_ends_with_the_same_bytes(tmp_path: Path) -> Non
 
     def start(folder: str, workers: int) -> subprocess.Popen[str]:
         command = [sys.executable, str(script), str(tmp_path / "source"), str(tmp_path / folder), str(workers)]
-        environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
 
     assert start("undisturbed", 1).wait() == 0
     generator = random.Random(0)
@@ -312,8 +310,7 @@ def test_every_mutant_is_noticed_and_none_crashes(tmp_path: Path, samples: list[
     write_shards(samples, CAMVID, tmp_path / "good", split="train", storage=storage, rows_per_shard=4, workers=1)
     command = [sys.executable, "-c", textwrap.dedent(MUTANTS), tmp_path / "good", tmp_path / "work", "150", storage]
     command[-1] = "1" if storage == "raw" else "2"
-    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("silent 0 "), done.stdout
 

@@ -9,7 +9,6 @@ import signal
 import numpy as np
 import pytest
 import torch
-from tiny_training import RECIPE, TinyShards, events, losses, run, start, tiny_experiment
 
 from setr.data.loading.loader import Loader, sample_order
 from setr.data.loading.transforms import Augmentation
@@ -18,6 +17,7 @@ from setr.record import trace as trace_module
 from setr.record.trace import NAME, STEP, Trace, hash_order, hash_parameters, pixel_steps, read_trace, write_trace
 from setr.training.distributed import Context, Stopped
 from setr.training.optim import learning_rate
+from tests.helpers.tiny_training import RECIPE, TinyShards, events, losses, run, start, tiny_experiment
 
 IDENTITY = tiny_experiment().identity
 
