@@ -3,21 +3,21 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
-from setr.experiments import agreement
 from setr.experiments.proving import prove_experiment
 from setr.experiments.worker import run_experiment
-from setr.planning import experiments as jobs
 from setr.planning.experiments import plan_training
 from setr.planning.planned import Planned
 from setr.record import equivalences
 from setr.record.earlier import shelf
 from setr.record.events import read_events
 from setr.settings.config import Config
+from setr.study import code
 from setr.study.code import Slice, training_code
 from setr.training.distributed import Context
 from tests.helpers.tiny import CELL, settings
@@ -34,6 +34,15 @@ def config(home: Path, trained: Planned, tmp_path: Path) -> Iterator[Config]:
     shutil.rmtree(storage)
 
 
+def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, other: Callable[..., object]) -> None:
+    """Gives every module that has imported a function of setr.study.code by its name another one, wherever it lies."""
+    asking = [module for known, module in sys.modules.items() if known.startswith("setr.") and hasattr(module, name)]
+    assert len(asking) > 1, "its own module alone"
+    for module in asking:
+        if module is not code:
+            monkeypatch.setattr(module, name, other)
+
+
 @pytest.fixture
 def edited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes one definition of the training's code look like another one."""
@@ -42,8 +51,7 @@ def edited(monkeypatch: pytest.MonkeyPatch) -> None:
         here: Mapping[tuple[str, str], str] = training_code(structure).definitions
         return Slice({**here, PLACE: "0" * 64})
 
-    for module in (jobs, agreement):
-        monkeypatch.setattr(module, "training_code", other)
+    replace_everywhere(monkeypatch, "training_code", other)
 
 
 def prove(config: Config, entry: Planned) -> dict[str, object]:
@@ -105,8 +113,7 @@ def test_a_proof_that_was_edited_is_none(config: Config, edited: None) -> None:
 def test_a_changed_evaluation_scores_again_without_a_step(
     config: Config, trained: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("setr.record.ledger", "setr.experiments.worker", "setr.experiments.proving"):
-        monkeypatch.setattr(f"{module}.scoring_code", lambda: "2" * 64)
+    replace_everywhere(monkeypatch, "scoring_code", lambda: "2" * 64)
     entry = plan_training(config)
     assert (entry.state, entry.identity) == ("to score", trained.identity)
     before = len(read_events(entry.folder / "events.jsonl"))
@@ -123,8 +130,7 @@ def test_a_changed_evaluation_scores_again_without_a_step(
 def test_code_and_scoring_may_change_together(
     config: Config, trained: Planned, edited: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("ledger", "experiment", "proving", "earlier", "agreement"):
-        monkeypatch.setattr(f"pipelines.{module}.scoring_code", lambda: "2" * 64)
+    replace_everywhere(monkeypatch, "scoring_code", lambda: "2" * 64)
     assert prove(config, plan_training(config))["equal"] is True
     entry = plan_training(config)
     assert (entry.state, entry.identity) == ("to score", trained.identity)
