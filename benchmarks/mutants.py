@@ -16,11 +16,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(PROJECT / "tests" / "identity"))  # its modules know each other by these names
+from benchmarks.identity.edits.changes import EARLY, Point, changed, points
+from benchmarks.identity.edits.editing import Sources, definitions
 
-from changes import EARLY, Point, changed, points  # noqa: E402
-from editing import Sources, definitions  # noqa: E402
+PROJECT = Path(__file__).resolve().parents[1]
 
 KILLED, SURVIVED, HUNG = "killed", "survived", "hung"
 
@@ -55,9 +54,13 @@ def mutants(sources: Sources, folder: str, *, seed: int, count: int) -> list[Poi
 
 
 def tests_of(file: str) -> str:
-    """Returns the tests of a module's room: tests/<room>, or the module's own beside the rooms; "" where none are."""
+    """Returns the tests of a module's room: tests/<room>, or the module's own beside the rooms; "" where none are.
+
+    Those of `pipelines` lie below tests/pipelines.
+    """
     parts = Path(file).parts
-    place = f"tests/{parts[1]}" if len(parts) > 2 else f"tests/test_{Path(file).stem}.py"
+    above = "tests" if parts[0] == "setr" else f"tests/{parts[0]}"
+    place = f"{above}/{parts[1]}" if len(parts) > 2 else f"{above}/test_{Path(file).stem}.py"
     return place if (PROJECT / place).exists() else ""
 
 

@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
-ROLES = ROOT / "infra" / "kubernetes" / "tracking" / "roles.sh"
+from tests.helpers.environment import ROOT
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # for users.py, here and in the processes that tests start
+pytest_plugins = ["tests.helpers.fixtures"]  # once for all folders: nothing is trained twice
+
+ROLES = ROOT / "infra" / "kubernetes" / "tracking" / "roles.sh"
 
 # Two cores are shared by everything a test starts; one thread per process is faster than two that wait for each other.
 torch.set_num_threads(1)

@@ -1,14 +1,13 @@
 """dvc.yaml against the code: a stage whose deps miss a module would not run again when that module changes."""
 
 import ast
-from pathlib import Path
 
 import pytest
 import yaml
 
 from setr.settings.config import load_config
+from tests.helpers.environment import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 
 

@@ -1,11 +1,11 @@
 """What is said once in the project: where each fact or way stands, and that it stands nowhere else."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+from tests.helpers.environment import ROOT
+
 # What it is: pattern of the code, and the files that it may stand in.
 ONCE = {
     "windows overlap by a third": (r"\* 2 // 3\)", {"setr/study/protocols.py"}),

@@ -3,7 +3,7 @@
 import runpy
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.helpers.environment import ROOT
 
 
 def test_a_module_becomes_a_page(tmp_path: Path) -> None:

@@ -18,6 +18,9 @@ from pathlib import Path
 
 from benchmarks.identity import figures
 from benchmarks.identity.base import Base, prepare
+from benchmarks.identity.edits.changes import candidates, changed, points
+from benchmarks.identity.edits.editing import Sources
+from benchmarks.identity.edits.rewordings import rewordings as listed
 from benchmarks.identity.judging import run_changes, run_rewordings
 from benchmarks.identity.table2 import table2
 
@@ -48,23 +51,19 @@ def main() -> int:
 
 def rewordings(base: Base, arguments: argparse.Namespace) -> bool:
     """Judges edits that change nothing."""
-    import rewordings as listed
-    from editing import Sources
 
-    edits = listed.rewordings(Sources(base.project), base.computing["definitions"], arguments.seed, arguments.count)
+    edits = listed(Sources(base.project), base.computing["definitions"], arguments.seed, arguments.count)
     return run_rewordings(base, edits, arguments.jobs)
 
 
 def changes(base: Base, arguments: argparse.Namespace) -> bool:
     """Judges edits that change something."""
-    import changes as listed
-    from editing import Sources
 
     sources, computing = Sources(base.project), base.computing
-    found = listed.points(sources, computing["definitions"], computing["run"], computing["repeated"])
+    found = points(sources, computing["definitions"], computing["run"], computing["repeated"])
     print(f"{len(found)} expressions could be changed, {sum(point.repeated for point in found)} of them in steps")
-    places = listed.candidates(found, arguments.seed, arguments.count)
-    edits = [(subject, [listed.changed(sources, *entry) for entry in entries]) for subject, entries in places]
+    places = candidates(found, arguments.seed, arguments.count)
+    edits = [(subject, [changed(sources, *entry) for entry in entries]) for subject, entries in places]
     return run_changes(base, edits, arguments.jobs)
 
 

@@ -1,6 +1,5 @@
 """The home with finished results that every edit is judged against, and the project that trained them."""
 
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,9 +10,9 @@ from typing import Any
 
 from benchmarks.identity import experiments
 from benchmarks.identity.children import call
-from benchmarks.identity.workshop import PROJECT, copy_home, copy_project, edited_project
-
-sys.path.insert(0, str(PROJECT / "tests" / "identity"))  # where the lists of edits are
+from benchmarks.identity.edits.clock import with_clock
+from benchmarks.identity.edits.editing import Sources
+from benchmarks.identity.workshop import copy_home, copy_project, edited_project
 
 SECONDS = 900.0  # that one process may take
 
@@ -55,9 +54,6 @@ class Base:
 
 def prepare(folder: Path, *, clock: bool, names: tuple[str, ...] = tuple(experiments.EXPERIMENTS)) -> Base:
     """Returns the base, made in an empty folder; with `clock`, a thread of the project knows its step."""
-    from clock import with_clock
-    from editing import Sources
-
     plain = copy_project(folder / "plain")
     project = edited_project(plain, folder / "project", with_clock(Sources(plain)).files if clock else {})
     home = folder / "home"

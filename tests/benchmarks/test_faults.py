@@ -1,12 +1,9 @@
 """The fault benchmarks in small: two kills, and an audit that sees what is wrong."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.faults.home import Audit, audit, prepare, settings, sweep_words, working_in
 from benchmarks.faults.kills import empty_state, kill_drivers

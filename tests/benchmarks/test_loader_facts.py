@@ -1,14 +1,11 @@
 """The loader's benchmark rows that need no peer: they are computed, and they notice what they are there for."""
 
 import dataclasses
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import loader_facts
 from benchmarks.loader_peers import Work

@@ -29,6 +29,8 @@ def test_a_room_is_judged_by_its_own_tests() -> None:
     assert mutants.tests_of("setr/models/deeper/module.py") == "tests/models"
     assert mutants.tests_of("setr/errors.py") == "tests/test_errors.py"
     assert mutants.tests_of("setr/nothing.py") == ""
+    assert mutants.tests_of("pipelines/cluster/watch.py") == "tests/pipelines/cluster"
+    assert mutants.tests_of("pipelines/predict.py") == "tests/pipelines/test_predict.py"
 
 
 @pytest.mark.parametrize(

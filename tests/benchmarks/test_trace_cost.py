@@ -1,13 +1,9 @@
 """The benchmark counts what the trace really takes, and leaves the writer as it was."""
 
 import dataclasses
-import sys
 import time
-from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.trace_cost import measure
 from setr.study.recipes import Recipe

@@ -1,17 +1,14 @@
 """The training benchmark on a CPU, in miniature: its two sides compute the same, and a whole table is printed."""
 
-import os
 import subprocess
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from benchmarks import train
 from benchmarks.train import ROOT, Case, forward_flop, line, measure
+from tests.helpers.environment import environment
 
 SMALL = Case("t-large", "pup", 64, 7, 2, "eager", "cpu", 1, miniature=True)
 
@@ -44,7 +41,7 @@ def test_the_command_prints_a_table_on_a_cpu() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.train", *words, "--cases", "eager", "published"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=600,

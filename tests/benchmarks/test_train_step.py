@@ -1,15 +1,12 @@
 """The harness of the training step's benchmark, on steps that cost nothing."""
 
 import math
-import sys
 import sysconfig
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks import train_step_peer
 from benchmarks.train_step import PUBLISHED, Case, Run, our_step, problem, report, side_by_side, times_faster

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_evaluate import PROTOCOL, SIZES, Linear, make_shards
 
 from setr.errors import IntegrityError
 from setr.evaluation.evaluate import evaluate
 from setr.evaluation.recount import recount
+from tests.helpers.tiny_scoring import PROTOCOL, SIZES, Linear, make_shards
 
 
 def store(path: Path) -> Path:

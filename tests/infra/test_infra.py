@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.environment import ROOT
+
 INFRA = ROOT / "infra"
 PAGES = ("kubernetes", "slurm", "cloud", "tracking-server")
 SCRIPTS = [path for path in sorted(INFRA.rglob("*")) if path.suffix in (".sh", ".sbatch")]

@@ -6,15 +6,14 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from setr.errors import InputError, IntegrityError
+from tests.helpers.environment import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "infra" / "kubernetes"
 OVERLAYS = ("base", "tracking", "ray", "rayjob", "job")
 SCHEMA_VERSION = "1.32"

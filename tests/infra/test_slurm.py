@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.helpers.environment import ROOT
+
 SCRIPT = ROOT / "infra" / "slurm" / "sweep.sbatch"
 
 # srun runs its command here, as on a node; ray start stays until it is told to end; ray status knows three nodes.

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,3 +84,15 @@ def _renamed(tensors: dict[str, Tensor], decoder: str) -> dict[str, Tensor]:
             value = torch.cat(value.chunk(4, dim=1)[::-1], dim=1)
         result[key] = value
     return result
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Callable[..., Path]:
+    """Returns a function: tensors, and what stands beside them -> the file they are in."""
+
+    def write(weights: dict[str, Tensor], **beside: Any) -> Path:
+        path = tmp_path / f"{len(list(tmp_path.iterdir()))}.pth"
+        torch.save({"state_dict": weights, **beside}, path)
+        return path
+
+    return write

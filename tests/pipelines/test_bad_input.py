@@ -1,22 +1,19 @@
 """What a command says to a mistake: one line that names the file or key, a status, and nothing half-written."""
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+from tests.helpers.environment import ROOT, environment
 
 
-def run(home, command, *words, **environment):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "SETR_"))}
+def run(home, command, *words, **variables):
     return subprocess.run(
         [sys.executable, ROOT / "pipelines" / f"{command}.py", *words],
-        env={**kept, "SETR_HOME": str(home), "PYTHONPATH": str(ROOT), **environment},
+        env=environment(home, **variables),
         cwd=home,
         capture_output=True,
         text=True,
@@ -24,8 +21,8 @@ def run(home, command, *words, **environment):
     )
 
 
-def refused(home, command, *words, code, names, status=2, **environment):
-    done = run(home, command, *words, **environment)
+def refused(home, command, *words, code, names, status=2, **variables):
+    done = run(home, command, *words, **variables)
     assert done.returncode == status, done.stdout + done.stderr
     errors = [line for line in done.stderr.splitlines() if line]
     assert len(errors) == 1, done.stderr

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import settings
 
 from benchmarks.generated_results import make_results
 from benchmarks.mutated_records import changed, mutated
@@ -17,6 +16,7 @@ from pipelines.report import tracked_results, work
 from pipelines.tracking.tracker import TrackedRun
 from setr.reporting.numbers.results import Result, save_results, usable
 from setr.reporting.site.places import located
+from tests.helpers.tiny import settings
 
 ASKED = argparse.Namespace(where=False, words=[], verify=False, images=2)
 DAMAGES = (

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
-from running import Command
 
 from pipelines.evaluate import _arguments, track, work
 from pipelines.tracking.recording import finished_result
@@ -33,6 +32,7 @@ from setr.reporting.tracing.commands import score_command
 from setr.settings.config import EvaluationConfig, load_config
 from setr.settings.home import PROJECT
 from setr.study.protocols import protocol
+from tests.helpers.running import Command
 
 
 def command(*words: str) -> int:

@@ -7,15 +7,14 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
 from setr.data.shards import open_shards
 from setr.record.events import read_events
+from tests.helpers.environment import ROOT, environment
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SCENES = ("scenes.train_images=8", "scenes.val_images=3", "scenes.height=64", "scenes.width=128")
 WEIGHTS = ("weights.images=4", "weights.size=32", "weights.steps=2")
 SWEEP = (
@@ -31,11 +30,6 @@ EXPERIMENTS = 3  # setr-pup-random has no 80k column
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
     return tmp_path_factory.mktemp("a folder with spaces")
-
-
-def environment(home):
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "SETR_"))}
-    return {**kept, "SETR_HOME": str(home), "PYTHONPATH": str(ROOT)}
 
 
 def run(home, command, *words, status=0):

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from running import Command
-from tiny import CELL, TINY
-from untrained import write_untrained
 
 from setr.record.events import Event, read_events
+from tests.helpers.running import Command
+from tests.helpers.tiny import CELL, TINY
+from tests.helpers.untrained import write_untrained
 
 WORDS = (f"cells=[{CELL}]", "seeds=2", "miniature.iterations={40k: 900}", "miniature.checkpoints=45")
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from project_copy import copy_of_project, run
 
 from setr.record.events import read_events
+from tests.helpers.project_copy import copy_of_project, run
 
 CELLS = ("sweep.cells=[table2/setr-pup-random/40k,table2/setr-mla/80k]", "sweep.seeds=1", "tracking.uri=offline")
 REWORDED = ("self.norm(features[-1])", "self.norm(features[len(features) - 1])")  # of the heads that UpHead is
@@ -23,7 +23,7 @@ def edit(project: Path, before: str, after: str, name: str) -> None:
 
 @pytest.mark.slow
 def test_results_outlive_rewordings_and_not_what_is_computed(tiny_home: Path, tmp_path: Path) -> None:
-    from untrained import write_untrained
+    from tests.helpers.untrained import write_untrained
 
     project, home = copy_of_project(tmp_path / "project"), tmp_path / "home"
     home.mkdir()

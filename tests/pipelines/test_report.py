@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny import CELL, settings
 
 from pipelines.report import work
 from pipelines.tracking.tracker import Tracker
 from setr.planning.planned import Planned
 from setr.settings.config import Config
+from tests.helpers.tiny import CELL, settings
 
 KEY = CELL
 Told = tuple[Config, Planned, Tracker]

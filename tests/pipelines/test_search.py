@@ -1,6 +1,5 @@
 """Searches through real Ray Tune on a handful of images: what ends early is marked, what is done is not done again."""
 
-import os
 import shutil
 import subprocess
 import sys
@@ -11,8 +10,6 @@ from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
-from tiny import CELL, settings
-from untrained import write_untrained
 
 from pipelines import search as searching
 from setr.planning.experiments import plan_training
@@ -21,8 +18,10 @@ from setr.record import lease
 from setr.record.events import read_events
 from setr.record.lease import exclusive
 from setr.training.distributed import Context
+from tests.helpers.environment import ROOT, environment
+from tests.helpers.tiny import CELL, settings
+from tests.helpers.untrained import write_untrained
 
-ROOT = Path(__file__).resolve().parents[2]
 SPACE = (
     "training.variant=setr-pup-random",
     "training.recipe={batch_size: 2, crop_size: [32, 32], evaluate_every: 2, checkpoint_every: 2}",
@@ -34,10 +33,9 @@ SPACE = (
 
 
 def search(home: Path, *words: str, status: int = 0) -> str:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("MLFLOW_", "RAY_", "SETR_"))}
     done = subprocess.run(
         [sys.executable, ROOT / "pipelines" / "search.py", *SPACE, *words],
-        env={**kept, "SETR_HOME": str(home), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=environment(home),
         cwd=home,
         capture_output=True,
         text=True,

@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tiny import CELL, settings
 
 from pipelines.cluster.driver import quiet
 from pipelines.cluster.session import parent_run
@@ -18,6 +17,7 @@ from pipelines.tracking.recording import send_records
 from pipelines.tracking.results_folder import write_results
 from pipelines.tracking.tracker import open_tracker
 from setr.planning.planned import Planned
+from tests.helpers.tiny import CELL, settings
 
 CANARY = "CanarY7f3a91"
 TOKEN = CANARY + CANARY

@@ -9,13 +9,11 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 from benchmarks.faults.home import audit, command, environment, final_weights, prepare, sweep_words
 from benchmarks.faults.machines import Cluster
 from setr.record.events import read_events
+from tests.helpers.environment import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 WORDS = sweep_words(1, 400, "cluster")
 
 

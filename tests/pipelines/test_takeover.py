@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from running import ROOT, _run, environment
-from tiny import CELL, TINY, settings
 
 from benchmarks.processes import PROCESSES
 from pipelines.cluster.placement import record_failure
@@ -28,6 +26,9 @@ from setr.record.lease import Lease, exclusive
 from setr.record.ledger import EVENTS
 from setr.record.reading import SCORES
 from setr.training.distributed import Context
+from tests.helpers.environment import ROOT, environment
+from tests.helpers.running import run_script
+from tests.helpers.tiny import CELL, TINY, settings
 
 
 def take_over(folder: Path) -> None:
@@ -156,8 +157,8 @@ def as_machine(name: str, is_first: bool, words: tuple[str, ...], variables: dic
         atomic.os.write = suspended  # type: ignore[attr-defined]
     else:
         lease.DEAD_SECONDS = 1.0
-        lease._lock = lambda file, folder: True  # a lock that does not reach the other machine
-    _run(ROOT / "pipelines" / "train.py", words, variables, output)
+        lease.lock = lambda file: True  # a lock that does not reach the other machine
+    run_script(ROOT / "pipelines" / "train.py", words, variables, output)
 
 
 @pytest.fixture
@@ -223,7 +224,7 @@ def test_a_hang_is_recorded_only_by_the_group_that_has_the_folder(
         context.report({"event": "hang", "step": 2, "time": 1.0, "cause": "no progress"})
         return {"status": "ended"}
 
-    monkeypatch.setattr(experiment, "_run", hangs)
+    monkeypatch.setattr(experiment, "run_script", hangs)
     context = dataclasses.replace(Context(), rank=rank)
     with exclusive(folder) as held:
         fence = Lease.from_dict(held.as_dict()) if rank else held

@@ -25,8 +25,8 @@ from pipelines.tracking.tracker import Tracker
 from setr.planning.planned import Planned
 from setr.record.events import append_event
 from setr.settings.config import TrackingConfig
+from tests.helpers.environment import ENGINES, ROOT, environment
 
-ROOT = Path(__file__).resolve().parents[2]
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
@@ -43,10 +43,14 @@ class Server:
         """Start it."""
         self.address = f"http://127.0.0.1:{port}"
         self.log = folder / f"{name}.log"
-        kept = {key: value for key, value in os.environ.items() if not key.startswith(("MLFLOW_", "AWS_", "PG"))}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command, env={**kept, **variables}, cwd=folder, stdout=log, stderr=log, start_new_session=True
+                command,
+                env=environment(without=(*ENGINES, "AWS_", "PG"), **variables),
+                cwd=folder,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
 
     def wait(self, path: str, seconds: float = 400) -> "Server":
@@ -83,8 +87,8 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     try:
         server.wait("/moto-api/")
         command = [sys.executable, str(ROOT / "infra" / "tracking" / "create_bucket.py"), "mlflow"]
-        environment = {**os.environ, **KEYS, "MLFLOW_S3_ENDPOINT_URL": server.address}
-        subprocess.run(command, env=environment, check=True, timeout=60, stdout=subprocess.DEVNULL)
+        variables = environment(**KEYS, MLFLOW_S3_ENDPOINT_URL=server.address)
+        subprocess.run(command, env=variables, check=True, timeout=60, stdout=subprocess.DEVNULL)
         yield server
     finally:
         server.end()
@@ -101,7 +105,7 @@ def mlflow_server(
     common = {**KEYS, "PGHOST": database["PGHOST"], "MLFLOW_DISABLE_TELEMETRY": "true"}
     subprocess.run(
         [*mlflow, "db", "upgrade", "postgresql+psycopg2://mlflow_owner@/mlflow"],
-        env={**os.environ, **common, "PGPASSWORD": database["OWNER_PASSWORD"]},
+        env=environment(**common, PGPASSWORD=database["OWNER_PASSWORD"]),
         check=True,
         timeout=600,
     )

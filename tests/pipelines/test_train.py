@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
-from running import Command, environment
 
 from pipelines.train import work
 from setr.record.checkpoint_names import latest_step
 from setr.record.events import Event, read_events
 from setr.settings.config import load_config
 from setr.settings.home import PROJECT
+from tests.helpers.environment import environment
+from tests.helpers.running import Command
 
 CELL = "cell=table2/setr-pup-random/40k"
 TINY = (

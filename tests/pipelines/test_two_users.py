@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 
 from benchmarks.processes import PROCESSES
 from pipelines.cluster.driver import quiet
@@ -16,6 +15,7 @@ from setr.files.atomic import append, make_folder, new_file, write_file, write_j
 from setr.record.lineage import Lineage, keep_diff
 from setr.reporting.numbers.results import save_results
 from setr.reporting.site.site_folder import swap_in
+from tests.helpers.users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 
 pytestmark = as_root
 

@@ -1,12 +1,9 @@
 """Generated records for the report's tests; nothing here was measured."""
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from benchmarks.generated_results import make_picture, make_result, make_results
 from setr.reporting.numbers.results import Result

@@ -5,9 +5,7 @@ SETR_MUTATIONS=2000 tries more, SETR_MUTATIONS_SEED=7 others; both are printed.
 
 import os
 import random
-import sys
 import time
-from pathlib import Path
 
 import pytest
 
@@ -16,12 +14,10 @@ from setr.errors import SetrError
 from setr.planning.experiments import plan_sweep
 from setr.settings.config import load_config
 from setr.settings.folders import check_folders
+from tests.helpers import mutations
+from tests.helpers.environment import PARAMS
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import mutations
-
-PARAMS = (Path(__file__).resolve().parent.parent.parent / "params.yaml").read_text()
+TEXT = PARAMS.read_text()
 COUNT = int(os.environ.get("SETR_MUTATIONS", "300"))
 SEED = int(os.environ.get("SETR_MUTATIONS_SEED", "18"))
 LONGEST_SECONDS = 10.0
@@ -61,9 +57,9 @@ def test_a_changed_setting_ends_in_a_plan_or_in_one_line(outcome, capsys):
     refused, longest = 0, (0.0, "")
     for number in range(COUNT):
         if number % 3 == 0:
-            text, overrides = mutations.file(PARAMS, chance), []
+            text, overrides = mutations.file(TEXT, chance), []
         else:
-            text, overrides = PARAMS, [mutations.override(chance) for _ in range(chance.randint(1, 2))]
+            text, overrides = TEXT, [mutations.override(chance) for _ in range(chance.randint(1, 2))]
         told = f"{number}: {overrides or text!r}"[:2000]
         begun = time.process_time()
         try:
@@ -157,6 +153,6 @@ NONSENSE = (
 
 @pytest.mark.parametrize("override", NONSENSE, ids=ascii)
 def test_nonsense_is_refused(outcome, override):
-    line = outcome(PARAMS, override)
+    line = outcome(TEXT, override)
     assert line.startswith("E_"), line
     assert override.partition("=")[0].rpartition(".")[0].partition(".")[0] in line, line

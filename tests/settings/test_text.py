@@ -2,7 +2,6 @@
 
 import dataclasses
 import typing
-from pathlib import Path
 
 import pytest
 import yaml
@@ -10,8 +9,7 @@ import yaml
 from pipelines.prepare import listed_root
 from setr.errors import InputError
 from setr.settings.config import Config, load_config
-
-PARAMS = Path(__file__).resolve().parent.parent.parent / "params.yaml"
+from tests.helpers.environment import PARAMS
 
 # What YAML would make something else of.
 TEXTS = (

@@ -3,11 +3,11 @@ import copy
 import pytest
 import torch
 import torch.distributed as dist
-from tiny_training import tiny_model
 from torch import nn
 
 from benchmarks.processes import PROCESSES
 from setr.training.batch_norm import SharedBatchNorm, share_statistics, slow_momentum
+from tests.helpers.tiny_training import tiny_model
 
 
 def compare(rank, folder, sizes):

@@ -1,7 +1,7 @@
 import torch
-from tiny_training import tiny_model
 
 from setr.training.ema import MovingAverage
+from tests.helpers.tiny_training import tiny_model
 
 
 def test_average_follows_its_formula_and_early_steps_are_forgotten():

@@ -7,7 +7,17 @@ import time
 
 import pytest
 import torch
-from tiny_training import (
+
+from setr.data.loading.loader import Loader
+from setr.data.loading.transforms import normalise
+from setr.errors import EnvironmentFailure, InputError, IntegrityError
+from setr.record import checkpoint, lease
+from setr.settings.run import Limits
+from setr.training import computation as computation_module
+from setr.training.distributed import Context, Stopped, StopRequest
+from setr.training.resume import IDENTITY
+from setr.training.watchdog import EXIT_STATUS
+from tests.helpers.tiny_training import (
     RECIPE,
     TinyShards,
     events,
@@ -20,16 +30,6 @@ from tiny_training import (
     tiny_model,
     weights,
 )
-
-from setr.data.loading.loader import Loader
-from setr.data.loading.transforms import normalise
-from setr.errors import EnvironmentFailure, InputError, IntegrityError
-from setr.record import checkpoint, lease
-from setr.settings.run import Limits
-from setr.training import computation as computation_module
-from setr.training.distributed import Context, Stopped, StopRequest
-from setr.training.resume import IDENTITY
-from setr.training.watchdog import EXIT_STATUS
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import events, losses, run, weights
 
 from setr.errors import InputError
 from setr.models.encoder import run_block
@@ -15,6 +14,7 @@ from setr.settings.run import COMPILE_FROM, RunSettings
 from setr.settings.strict import build
 from setr.training.distributed import Stopped
 from setr.training.model_setup import prepare_model, release_model
+from tests.helpers.tiny_training import events, losses, run, weights
 
 SIZE = EncoderSize("t", embed_dim=8, depth=4, num_heads=2, patch_size=4, decoder_channels=8)
 

@@ -3,7 +3,6 @@ import json
 
 import pytest
 import torch
-from tiny_training import tiny_model
 from torch import nn
 
 from setr.errors import InputError
@@ -16,6 +15,7 @@ from setr.training.optim import (
     parameter_groups,
     set_learning_rate,
 )
+from tests.helpers.tiny_training import tiny_model
 
 
 class Encoder(nn.Module):

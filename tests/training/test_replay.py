@@ -13,16 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_training import (
-    TinyShards,
-    as_trained,
-    replay_tiny,
-    run,
-    start,
-    tiny_experiment,
-    tiny_model,
-    train_to_replay,
-)
 
 from setr.errors import EnvironmentFailure
 from setr.record import checkpoint
@@ -32,6 +22,16 @@ from setr.training import computation
 from setr.training.comparison import ImageCounts, Scale, compare_images
 from setr.training.distributed import Stopped
 from setr.training.replay import Trained
+from tests.helpers.tiny_training import (
+    TinyShards,
+    as_trained,
+    replay_tiny,
+    run,
+    start,
+    tiny_experiment,
+    tiny_model,
+    train_to_replay,
+)
 
 # Checkpoints after 3, 6, 9 and 12 steps: the newest two, and the best, are kept.
 OPTIONS = {"ema_decay": 0.9, "weight_decay": 1e-4, "loss_denominator": "valid"}

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 import torch
-from tiny_training import tiny_model
 
 from setr.data.loading.loader import Batch
 from setr.data.loading.transforms import MEAN, STD
@@ -11,6 +10,7 @@ from setr.training import step as step_module
 from setr.training.distributed import Context
 from setr.training.optim import build_optimizer, learning_rate
 from setr.training.step import TrainingModule, seed_step, train_step
+from tests.helpers.tiny_training import tiny_model
 
 MMSEG = Recipe(
     flavour="mmseg", iterations=20, base_lr=0.001, min_lr=1e-4, poly_end="iterations_minus_one", crop_size=(64, 64)

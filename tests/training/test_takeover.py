@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_training import events, run, weights
 
 from benchmarks.processes import PROCESSES
 from setr.files import atomic
@@ -18,6 +17,7 @@ from setr.record import checkpoint, lease
 from setr.record.claims import socket
 from setr.record.events import append_event
 from setr.training.distributed import Context
+from tests.helpers.tiny_training import events, run, weights
 
 
 def is_owned(path, name):
@@ -73,7 +73,7 @@ def first(folder, moment):
 
 def second(folder):
     lease.DEAD_SECONDS = 1.0
-    lease._lock = lambda file, folder: True
+    lease.lock = lambda file: True
     train_as("second", folder)
 
 

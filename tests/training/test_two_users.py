@@ -7,10 +7,10 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tiny_training import events, recording, run, weights
-from users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 
 from benchmarks.processes import PROCESSES
+from tests.helpers.tiny_training import events, recording, run, weights
+from tests.helpers.users import FIRST, GROUP, SECOND, as_root, modes, shared_folder, work_as
 
 pytestmark = as_root
 

@@ -21,8 +21,9 @@ from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import HeadSpec
 from setr.models.variants import VARIANTS, Variant, variant_spec
 from setr.planning.footprint import footprint
+from tests.helpers.environment import ROOT
 
-DOCS = Path(__file__).resolve().parents[3] / "docs" / "own-decoder.md"
+DOCS = ROOT / "docs" / "own-decoder.md"
 
 
 @pytest.mark.parametrize("flavour", ["authors", "mmseg", "paper"])
