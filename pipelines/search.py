@@ -41,7 +41,7 @@ from pipelines.tracking.tracker import open_tracker
 from setr.errors import EnvironmentFailure
 from setr.experiments.worker import run_experiment
 from setr.planning.planned import Planned
-from setr.planning.space import Domain, command_of, decoded, planned_of, read_space
+from setr.planning.space import Domain, command_of, planned_of, read_space
 from setr.record.events import append_event, read_events
 from setr.record.lease import exclusive
 from setr.record.ledger import EVENTS, state_of
@@ -106,7 +106,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             watch.run(lambda: run(session, space, mine, resources))
             session.mark_stopped(config.search.method)
         trials = session.outcomes()
-        tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
+        if tracker is not None:
+            tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
         failed = sum(trial.status == "failed" for trial in trials)
         problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
     print(f"{board.summary()} in {clock(time.time() - begun)}")
@@ -129,9 +130,8 @@ class Session:
         self.entries: dict[str, Planned] = {}
         self._lock = threading.Lock()
 
-    def started(self, drawn: dict[str, Any]) -> None:
+    def started(self, values: dict[str, Any]) -> None:
         """Takes note of a trial: shows and records it."""
-        values = decoded(drawn)
         entry = planned_of(self.config, values)
         with self._lock:
             if entry.identity in self.entries:
@@ -164,7 +164,7 @@ def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resou
     config, search, stop_file = session.config, session.config.search, mine.stop
     recipe = planned_of(config, first_values(space)).experiment.recipe
     cluster.run_search(
-        lambda drawn, context, report: train_trial(config, stop_file, drawn, context, report),
+        lambda values, context, report: train_trial(config, stop_file, values, context, report),
         space,
         method=search.method,
         samples=search.samples,
@@ -182,7 +182,7 @@ def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resou
 def train_trial(
     config: Config,
     stop_file: Path,
-    drawn: Mapping[str, Any],
+    values: Mapping[str, Any],
     context: Context,
     report: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -190,7 +190,7 @@ def train_trial(
 
     Where `report` ends the trial, the record says `stopped`: it was saved before it was scored, and can go on.
     """
-    entry, metric = planned_of(config, decoded(drawn)), config.search.metric
+    entry, metric = planned_of(config, values), config.search.metric
     reported: set[int] = set()
 
     def tell(event: Mapping[str, Any]) -> None:
@@ -207,7 +207,7 @@ def train_trial(
             from setr.experiments.proving import prove_experiment
 
             prove_experiment(entry.earlier.job(config, stop_file), context)
-            entry = planned_of(config, decoded(drawn))
+            entry = planned_of(config, values)
         if entry.state != "done":
             _train(entry, config, stop_file, dataclasses.replace(context, report=tell))
     except SystemExit:
@@ -216,7 +216,7 @@ def train_trial(
         if state_of(entry.folder, entry.protocols)[0] != "done":
             say_stopped(entry.folder, step, cause)
         raise
-    outcome = outcome_of(config, drawn, entry)
+    outcome = outcome_of(config, values, entry)
     report({"step": entry.experiment.recipe.iterations, metric: outcome.score or 0.0, "status": outcome.status})
 
 
@@ -256,7 +256,7 @@ def outcome_of(config: Config, values: Mapping[str, Any], entry: Planned) -> Tri
 
 def first_values(space: Mapping[str, Domain]) -> dict[str, Any]:
     """Returns one point of the space."""
-    return decoded({name: values[0] for name, (_, values) in space.items()})
+    return {name: values[0] for name, (_, values) in space.items()}
 
 
 def record_of(trial: Trial) -> dict[str, Any]:
