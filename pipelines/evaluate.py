@@ -176,7 +176,7 @@ def class_table(record: Mapping[str, Any]) -> Table:
 def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     """Stores the record as a run of its own in MLflow; returns the run's address, or why there is none."""
     # Imported where it is needed: a score that is only printed does not wait for MLflow.
-    from pipelines.tracking.tracker import open_tracker
+    from pipelines.tracking.tracker import OFFLINE, open_tracker
 
     data, protocol = record["data"], record["protocol"]
     tags = {
@@ -190,6 +190,8 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     name = f"evaluate {Path(record['checkpoint']['source']).name} on {data['dataset']}, {protocol['name']}"
     try:
         tracker = open_tracker(config.tracking, resolve("."))
+        if tracker is None:
+            return f"not in MLflow: tracking is {OFFLINE}"
         run = tracker.start_parent(name, tags, "A checkpoint scored by hand.")
         tracker.replay(run, [{"event": "evaluation", "step": 0, "time": time.time(), **record}])
         tracker.artifacts(run, [path])

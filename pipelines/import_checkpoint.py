@@ -52,16 +52,17 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
         write_json(out.with_suffix(".receipt.json"), receipt.as_dict())
         console.print(f"written: {out} ({record.size_bytes / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
     if not arguments.no_tracking:
-        run = store_receipt(config, receipt)
-        console.print(f"receipt: MLflow run {run}", highlight=False, soft_wrap=True)
+        console.print(f"receipt: {store_receipt(config, receipt)}", highlight=False, soft_wrap=True)
 
 
 def store_receipt(config: Config, receipt: Receipt) -> str:
-    """Stores the receipt as a run of its own in MLflow and returns the run's address."""
+    """Stores the receipt as a run of its own in MLflow; returns the run's address, or why there is none."""
     # Imported where it is needed: a receipt that is only printed does not wait for MLflow.
-    from pipelines.tracking.tracker import open_tracker
+    from pipelines.tracking.tracker import OFFLINE, open_tracker
 
     tracker = open_tracker(config.tracking, resolve("."))
+    if tracker is None:
+        return f"not in MLflow: tracking is {OFFLINE}"
     tags = {
         "setr.import.sha256": receipt.sha256,
         "setr.import.format": receipt.format,
@@ -71,7 +72,7 @@ def store_receipt(config: Config, receipt: Receipt) -> str:
     run = tracker.start_parent(name, {**tags, **origin()}, "A checkpoint imported by hand.")
     tracker.text_artifact(run, "receipt.json", json.dumps(receipt.as_dict(), indent=1))
     tracker.finish(run)
-    return tracker.url(run)
+    return f"MLflow run {tracker.url(run)}"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:

@@ -83,7 +83,7 @@ class Collected:
     results: list[Result]
     notes: list[Note]
     source: str = ""  # a sentence for readers, where it is not the tracking server
-    tracker: Tracker | None = None  # None: it could not be reached
+    tracker: Tracker | None = None  # None: it could not be reached, or there is none
 
 
 def collect(config: Config, folder: Path) -> Collected:
@@ -91,7 +91,7 @@ def collect(config: Config, folder: Path) -> Collected:
     local, damaged = local_results(config)
     try:
         tracker = open_tracker(config.tracking, resolve("."))
-        tracked, notes = tracked_results(config, tracker, folder)
+        tracked, notes = ([], []) if tracker is None else tracked_results(config, tracker, folder)
     except EnvironmentFailure as error:
         if not local and not damaged:
             raise

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -133,7 +133,7 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
             register=config.tracking.register_models,
             check=lease.check,
         )
-        with tracker.system_metrics(parent), recorder:
+        with tracker.system_metrics(parent) if tracker is not None else nullcontext(), recorder:
             untold: list[tuple[str, Event]] = []
             watch.run(lambda: untold.extend(run_all(config, missing, mine.stop, mine.path, resources, lease)))
         lease.check()
@@ -153,7 +153,7 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
 
 
 def sweep_run(
-    config: Config, tracker: "Tracker", planned: Sequence[Planned], missing: Sequence[Planned]
+    config: Config, tracker: "Tracker | None", planned: Sequence[Planned], missing: Sequence[Planned]
 ) -> AbstractContextManager[str]:
     """Returns the context of the sweep's run in MLflow; the same sweep goes on in the same one."""
     from pipelines.cluster.session import parent_run

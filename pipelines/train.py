@@ -48,7 +48,7 @@ class Session:
     """What the first process holds: the experiment, and the runs it is recorded in."""
 
     planned: Planned
-    tracker: "Tracker"
+    tracker: "Tracker | None"  # None: nothing is sent
     parent: str
     tags: dict[str, str]
     register: bool  # in the model registry
@@ -106,10 +106,12 @@ def _start_session(config: Config, planned: Planned) -> Session:
 
     tags = origin()
     tracker = open_tracker(config.tracking, resolve("."))
-    parent = tracker.start_parent(
-        f"train {planned.name}", {**tags, "setr.kind": "training"}, "One training started by hand."
-    )
-    tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
+    parent = ""
+    if tracker is not None:
+        parent = tracker.start_parent(
+            f"train {planned.name}", {**tags, "setr.kind": "training"}, "One training started by hand."
+        )
+        tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
     keep_diff(resolve(config.storage.checkpoints), lineage())
     return Session(planned, tracker, parent, tags, config.tracking.register_models)
 

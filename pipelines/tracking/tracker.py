@@ -359,77 +359,9 @@ def _patience() -> Iterator[None]:
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
 
 
-class OfflineTracker(Tracker):
-    """Stands in where no server can be reached: keeps nothing, the experiments' records are imported later."""
-
-    uri = address = OFFLINE
-    local = True
-
-    def __init__(self) -> None:
-        """Connect to nothing."""
-
-    def start_parent(self, name: str, tags: Mapping[str, str], description: str, *, key: str = "") -> str:
-        """Returns no id."""
-        return ""
-
-    def start_child(self, parent: str, identity: str, name: str, tags: Mapping[str, str]) -> str:
-        """Returns no id."""
-        return ""
-
-    def runs(self, query: str = "") -> Iterator[TrackedRun]:
-        """Yields nothing."""
-        return iter(())
-
-    def run(self, run_id: str) -> None:
-        """Returns None."""
-
-    def url(self, run_id: str) -> str:
-        """Returns no address."""
-        return ""
-
-    def metrics(self, run_id: str) -> dict[str, float]:
-        """Returns none."""
-        return {}
-
-    def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
-        """Writes nothing."""
-        return 0
-
-    def fetch_artifact(self, run_id: str, name: str, folder: str = "") -> bytes | None:
-        """Returns None."""
-        return None
-
-    def set_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
-        """Writes nothing."""
-
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Writes nothing."""
-
-    def artifacts(self, run_id: str, files: Iterable[Path]) -> None:
-        """Stores nothing."""
-
-    def folder_artifact(self, run_id: str, folder: Path, name: str) -> None:
-        """Stores nothing."""
-
-    def text_artifact(self, run_id: str, name: str, text: str) -> None:
-        """Stores nothing."""
-
-    def register(self, run_id: str, name: str, data: Path, **_: Any) -> str:
-        """Registers nothing."""
-        return ""
-
-    def finish(self, run_id: str, *, failed: bool = False, stopped: bool = False) -> None:
-        """Marks nothing."""
-
-    @contextmanager
-    def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
-        """Records nothing."""
-        yield
-
-
-def open_tracker(config: TrackingConfig, home: Path) -> Tracker:
-    """Returns the tracker of the settings; `offline` is one that keeps nothing."""
-    return OfflineTracker() if tracking_uri(config, home) == OFFLINE else Tracker(config, home)
+def open_tracker(config: TrackingConfig, home: Path) -> Tracker | None:
+    """Returns the tracker of the settings, None for `offline`."""
+    return None if tracking_uri(config, home) == OFFLINE else Tracker(config, home)
 
 
 def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:
