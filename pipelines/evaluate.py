@@ -1,4 +1,4 @@
-"""Scores a checkpoint: `python pipelines/evaluate.py checkpoint=FILE data.name=cityscapes protocol=authors-head`.
+"""Scores a checkpoint: `python pipelines/evaluate.py CHECKPOINT data.name=cityscapes protocol=authors-head`.
 
 The checkpoint is a step folder or an experiment's folder of this project, one of its exports, or a file released by
 the authors or with mmsegmentation; the data are prepared shards. Under torchrun the images are shared out.
@@ -6,6 +6,7 @@ the authors or with mmsegmentation; the data are prepared shards. Under torchrun
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.terminal.bar import progress_bar
+from pipelines.terminal.checkpoint_words import checkpoint_word
 from pipelines.terminal.command import run_command
 from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.data.locations import below, open_location
@@ -49,9 +51,8 @@ EVALUATIONS = "evaluations"  # below storage.results
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
     """Scores what the `evaluation` section asks for, or writes a submission; returns the exit status."""
-    settings = config.evaluation
-    if not settings.checkpoint:
-        raise InputError("E_CONFIG", "no checkpoint is named", expected="checkpoint=<step folder or file>")
+    checkpoint = checkpoint_word(arguments.words, config, arguments.overrides)
+    settings = dataclasses.replace(config.evaluation, checkpoint=checkpoint)
     split = settings.split or ("test" if arguments.submission else "val")
     with distributed_context() as context:
         location = below(resolve_location(config.data.shards), config.data.name, split)
@@ -242,4 +243,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     let_first_rank_speak()
-    run_command("Score a checkpoint.", "evaluation", work, sections=("data", "evaluation"), add_arguments=_arguments)
+    run_command(
+        "Score a checkpoint.", "evaluation", work, sections=("data", "evaluation"), add_arguments=_arguments, words=True
+    )

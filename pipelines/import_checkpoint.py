@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
+from pipelines.terminal.checkpoint_words import checkpoint_word, with_section
 from pipelines.terminal.command import run_command
 from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.files.atomic import write_json
@@ -27,13 +28,14 @@ from setr.settings.home import resolve
 
 def work(config: Config, arguments: argparse.Namespace) -> None:
     """Imports the file, prints and stores the receipt, and writes the model where asked to."""
-    path = Path(arguments.file)
+    settings = config.evaluation
+    path = Path(checkpoint_word(arguments.words, config, arguments.overrides))
     console = Console()
     with console.status(f"reading {path}"):
         model, receipt = import_checkpoint(
             path,
-            num_heads=arguments.num_heads,
-            taps=arguments.taps,
+            num_heads=arguments.num_heads if arguments.num_heads is not None else settings.num_heads or None,
+            taps=arguments.taps if arguments.taps is not None else settings.taps or None,
             align_corners=arguments.align_corners,
             decoder=arguments.decoder,
             num_classes=arguments.num_classes,
@@ -76,7 +78,6 @@ def store_receipt(config: Config, receipt: Receipt) -> str:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="checkpoint of the authors, mmsegmentation, timm or DeiT; .pth or .safetensors")
     parser.add_argument("-o", "--out", default="", help="write the model as .safetensors + .json + .receipt.json")
     parser.add_argument("--num-heads", type=int, help="attention heads (default: the file's config, else width / 64)")
     parser.add_argument(
@@ -99,4 +100,11 @@ def _taps(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    run_command("Import a released checkpoint.", "tracking", work, add_arguments=_arguments)
+    run_command(
+        "Import a released checkpoint: of the authors, mmsegmentation, timm or DeiT; .pth or .safetensors.",
+        "tracking",
+        work,
+        add_arguments=_arguments,
+        words=True,
+        rewrite=lambda words: with_section(words, ("checkpoint", "num_heads", "taps")),
+    )
