@@ -65,6 +65,7 @@ KEY_TAG = "setr.key"  # what a parent run is found again by
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
 RECORD_ARTIFACT = "record.json"
+SAMPLING_SECONDS = 5.0  # between two looks at this machine's load
 UPLOAD_SECONDS = "600"  # for the answer to a model's upload, which may be a gigabyte
 
 
@@ -239,13 +240,12 @@ class Tracker:
         """Writes tags, replacing earlier values."""
         self.client.log_batch(run_id, tags=[RunTag(key, redact(str(value))[:8000]) for key, value in tags.items()])
 
-    def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
-        """Writes the metrics of `events` with a step above `after_step`; returns the number of points."""
+    def replay(self, run_id: str, events: Sequence[Event]) -> int:
+        """Writes the metrics of `events`; returns the number of points."""
         points = [
             Metric(_grouped(name), value, int(seconds * 1000), step)
             for name, series in curves(list(events)).items()
             for step, value, seconds in series
-            if step > after_step
         ]
         for start in range(0, len(points), BATCH):
             self.client.log_batch(run_id, metrics=points[start : start + BATCH])
@@ -329,10 +329,12 @@ class Tracker:
         self.client.set_terminated(run_id, "FAILED" if failed else "KILLED" if stopped else "FINISHED")
 
     @contextmanager
-    def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
-        """Records CPU, memory, disk and network of this machine with the run, every `seconds`."""
+    def system_metrics(self, run_id: str) -> Iterator[None]:
+        """Records CPU, memory, disk and network of this machine with the run, every few seconds."""
         mlflow.set_tracking_uri(self.uri)
-        monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, resume_logging=True, tracking_uri=self.uri)
+        monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=self.uri
+        )
         monitor.start()
         try:
             yield

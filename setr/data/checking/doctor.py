@@ -17,7 +17,7 @@ from setr.data.checking.inspection import Inspection, inspect_all
 from setr.data.reading.images import value_ranges
 from setr.data.reading.own_labels import LabelFacts, judge, settled
 from setr.data.reading.samples import NOT_ALLOWED, Dataset, LabelFamily, Listing, Sample
-from setr.errors import InputError, IntegrityError, SetrError
+from setr.errors import SetrError
 from setr.settings.config import to_dict
 
 _CLEAR_VALUES = 5  # if none of this many values that only one family has occurs, the labels are surely another's
@@ -73,18 +73,6 @@ class Report:
     def as_dict(self) -> dict[str, Any]:
         """Returns the report as JSON-able values."""
         return {**to_dict(self), "ok": self.ok}
-
-    def raise_first_error(self) -> None:
-        """Raise the first error found, if there is one."""
-        for finding in self.findings:
-            if finding.severity == "error":
-                kind = IntegrityError if finding.code == "E_SOURCE_HASH" else InputError
-                raise kind(
-                    finding.code,
-                    f"{finding.what} ({finding.count}x)",
-                    where=f"{self.root} ({self.dataset})",
-                    found="; ".join(finding.examples[:1]),
-                )
 
 
 def check(

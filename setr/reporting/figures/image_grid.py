@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from setr.reporting.figures.drawing import INK, PAPER, SETTINGS, Figure, svg
 
 _DOTS = 144  # pixels of a picture to an inch: twice those of a screen, for sharp ones
+_WIDTH = 1500  # pixels that a row of tiles takes, about
 _GAP = 6  # pixels between pictures
 _TITLE = 38  # pixels between rows of pictures with titles
 _LINE = 0.2  # inches of a line of text
@@ -73,9 +74,9 @@ class Mosaic:
         return file.getvalue()
 
 
-def tile_size(image: np.ndarray, columns: int, *, width: int = 1500, largest: int = 420) -> tuple[int, int]:
-    """Returns height and width in pixels of tiles with the image's aspect, `columns` of them in about `width`."""
-    across = max(40, min(largest, width // columns - _GAP))
+def tile_size(image: np.ndarray, columns: int, *, largest: int = 420) -> tuple[int, int]:
+    """Returns height and width in pixels of tiles with the image's aspect, `columns` of them side by side."""
+    across = max(40, min(largest, _WIDTH // columns - _GAP))
     return (max(1, round(across * image.shape[0] / image.shape[1])), across)
 
 
