@@ -28,7 +28,8 @@ from pipelines.tracking.tracker import (
 )
 from setr.errors import EnvironmentFailure, InputError
 from setr.record.checking import checked_counts, checked_tags
-from setr.record.reading import EXPERIMENT, PICTURE, read_record
+from setr.record.files import EXPERIMENT, PICTURE, areas_name
+from setr.record.reading import read_record
 from setr.redaction import first_line, without_secrets
 from setr.reporting.figures.figure_store import kept_figures
 from setr.reporting.numbers.results import Note, Result, load_results, read_experiment, read_results
@@ -134,7 +135,7 @@ def tracked_result(config: Config, tracker: Tracker, run: TrackedRun, place: Pat
         raise InputError("E_RESULTS", "not the record of one experiment", found=f"{len(read)} records")
     [result] = read
     pictures, areas, notes = [], {}, []
-    for protocol, name in {"": PICTURE, **{one: f"areas-{one}.npz" for one in result.per_image}}.items():
+    for protocol, name in {"": PICTURE, **{one: areas_name(one) for one in result.per_image}}.items():
         data = tracker.fetch_artifact(run.run_id, name, run.artifacts)
         if data is None:
             notes.append(Note(result.short, f"artifact {name} is missing"))

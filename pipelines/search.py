@@ -43,10 +43,10 @@ from setr.experiments.worker import run_experiment
 from setr.planning.planned import Planned
 from setr.planning.space import Domain, command_of, planned_of, read_space
 from setr.record.events import append_event, read_events
+from setr.record.files import EVENTS
 from setr.record.lease import exclusive
-from setr.record.ledger import EVENTS, state_of
+from setr.record.ledger import state_of
 from setr.record.lineage import keep_diff, lineage, origin
-from setr.record.reading import SCORES
 from setr.settings.config import Config
 from setr.settings.home import resolve
 from setr.study.miniature import DATASET
@@ -246,7 +246,7 @@ def outcome_of(config: Config, values: Mapping[str, Any], entry: Planned) -> Tri
     measured = evaluations[-1].get(config.search.metric) if evaluations else None
     score = float(measured) if isinstance(measured, int | float) else None
     step = int(evaluations[-1]["step"]) if evaluations else 0
-    if (entry.folder / SCORES).is_file() and state_of(entry.folder, entry.protocols)[0] == "done":
+    if state_of(entry.folder, entry.protocols)[0] == "done":
         status = "finished"
     else:
         last = events[-1]["event"] if events else ""

@@ -34,8 +34,8 @@ from pipelines.tracking.results_folder import write_results
 from setr.planning.experiments import plan_sweep
 from setr.planning.planned import Planned
 from setr.record.events import Event, read_events
+from setr.record.files import EVENTS
 from setr.record.lease import Lease, exclusive
-from setr.record.ledger import EVENTS
 from setr.record.lineage import keep_diff, lineage, origin
 from setr.settings.config import Config, SimulateConfig, to_dict
 from setr.settings.home import resolve

@@ -18,12 +18,11 @@ from pipelines.terminal.command import run_command
 from pipelines.tracking.recording import Sender
 from pipelines.tracking.tracker import OFFLINE, Tracker, tracking_uri
 from setr.errors import InputError
-from setr.files.atomic import read_json
 from setr.files.hashing import file_sha256
 from setr.record.checking import checked_cells, checked_experiment
 from setr.record.events import Event, read_events
-from setr.record.ledger import EVENTS
-from setr.record.reading import EXPERIMENT, SCORES
+from setr.record.files import EVENTS, EXPERIMENT, SCORES
+from setr.record.reading import as_kept
 from setr.record.recorded import Recorded
 from setr.settings.config import Config
 from setr.settings.home import resolve
@@ -90,7 +89,7 @@ def read_spool(path: Path) -> Spool:
     """Returns the record in a file; raises InputError if it does not say which experiment it is of."""
     events = read_events(path)
     starts = [event for event in events if event["event"] == "start" and "experiment" in event]
-    beside = read_json(path.parent / EXPERIMENT) if path.name == EVENTS else None
+    beside = as_kept(path.parent, EXPERIMENT) if path.name == EVENTS else {}
     try:
         described: dict[str, Any] = starts[-1] if starts else {**beside["job"], **beside} if beside else {}
         experiment = Experiment.from_dict(checked_experiment(described["experiment"]))

@@ -17,8 +17,8 @@ from setr.errors import EnvironmentFailure
 from setr.experiments.worker import run_experiment
 from setr.planning.planned import Planned, workers_of
 from setr.record.events import Event, append_event, read_events
+from setr.record.files import EVENTS
 from setr.record.lease import Lease
-from setr.record.ledger import EVENTS
 from setr.settings.config import Config
 
 

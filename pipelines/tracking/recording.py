@@ -18,9 +18,9 @@ from setr.errors import InputError
 from setr.files.atomic import write_json
 from setr.record.equivalences import is_equivalent
 from setr.record.events import Event, EventReader, Unrepeated, read_events
-from setr.record.ledger import EVENTS
+from setr.record.files import EVENTS, EXPERIMENT, PICTURE, RUN, SCORES
 from setr.record.lineage import DIFFS
-from setr.record.reading import EXPERIMENT, PICTURE, RUN, SCORES, read_experiment_file, read_run_file, read_scores_file
+from setr.record.reading import read_experiment_file, read_run_file, read_scores_file
 from setr.record.recorded import Recorded
 from setr.redaction import first_line
 from setr.reporting.numbers.results import CHECKPOINT_TAG, EXACT, Result, read_experiment, save_results

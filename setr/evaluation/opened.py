@@ -17,7 +17,8 @@ from setr.models.segmenter import Segmenter
 from setr.models.weights import import_checkpoint
 from setr.record.checkpoint import weights_to_score
 from setr.record.checkpoint_names import steps
-from setr.record.reading import EXPERIMENT, read_experiment_file
+from setr.record.files import EXPERIMENT
+from setr.record.reading import read_experiment_file
 from setr.settings.home import home
 from setr.study.experiment import Experiment, model_of
 from setr.study.protocols import Protocol, overlapping, protocol

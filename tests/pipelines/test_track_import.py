@@ -17,7 +17,7 @@ from setr.errors import InputError
 from setr.models.importing.receipt import Receipt
 from setr.planning.planned import Planned
 from setr.record.events import append_event
-from setr.record.ledger import EVENTS
+from setr.record.files import EVENTS
 from setr.record.lineage import DIFFS
 from setr.settings.config import Config, TrackingConfig
 
