@@ -74,7 +74,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class Place:
+class Computing:
     """Where and how numbers are computed."""
 
     context: Context
@@ -82,7 +82,7 @@ class Place:
     precision: str
 
 
-def _place(config: Config, subject: Subject, context: Context) -> Place:
+def _place(config: Config, subject: Subject, context: Context) -> Computing:
     """Returns device and precision, and sets the threads: as the checkpoint was scored, where nothing else is asked."""
     settings = config.evaluation
     device = settings.device if settings.device and context.world_size == 1 else context.device
@@ -94,10 +94,10 @@ def _place(config: Config, subject: Subject, context: Context) -> Place:
     if torch.device(device).type == "cpu" and (settings.threads or subject.threads):
         torch.set_num_threads(settings.threads or subject.threads)
     cv2.setNumThreads(1)
-    return Place(context, device, precision)
+    return Computing(context, device, precision)
 
 
-def score(subject: Subject, shards: Shards, protocol: Protocol, place: Place, *, boundary: bool) -> dict[str, Any]:
+def score(subject: Subject, shards: Shards, protocol: Protocol, place: Computing, *, boundary: bool) -> dict[str, Any]:
     """Returns the record of one evaluation: scores, protocol, checkpoint, data, and the receipt of the import."""
     with _bar(f"{shards.manifest.dataset}/{shards.manifest.split}, {protocol.name}") as progress:
         evaluation = evaluate(
@@ -204,7 +204,7 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     return f"MLflow run {tracker.url(run)}"
 
 
-def write_zip(subject: Subject, shards: Shards, protocols: list[Protocol], path: Path, place: Place) -> int:
+def write_zip(subject: Subject, shards: Shards, protocols: list[Protocol], path: Path, place: Computing) -> int:
     """Writes the checked archive for the data set's test server and prints what is in it."""
     server = server_for(shards.manifest.dataset)
     if place.context.world_size > 1:

@@ -34,7 +34,7 @@ from pipelines.cluster.session import joined_cluster, parent_run
 from pipelines.cluster.watch import Watch
 from pipelines.inputs.missing import make_missing_inputs
 from pipelines.terminal.command import check_writable, run_command
-from pipelines.terminal.progress import Board, Row, SweepProgress, clock
+from pipelines.terminal.progress import Board, BoardRow, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.recording import Recorder, finish_parent
 from pipelines.tracking.tracker import open_tracker
@@ -54,7 +54,6 @@ from setr.training.distributed import Context
 
 SECTIONS = ("search", "data", "training", "sweep", "storage")
 SHOWN = 10  # trials in the table at the end
-Report = Callable[[dict[str, Any]], None]
 RETRY_SECONDS = 2.0  # until an experiment that another trial trains is asked for again
 
 
@@ -100,12 +99,12 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         mine.note(parent=parent)
         board.slots = slots_of(config, resources)
         with Recorder([], tracker, parent, origin() | tags, progress.update) as recorder:
-            session = Session(config, board, recorder)
-            entries, silence = session.entries, config.training.watchdog.setup
+            under_way = TrialsUnderWay(config, board, recorder)
+            entries, silence = under_way.entries, config.training.watchdog.setup
             watch = Watch(board, lambda: list(entries.values()), mine.stop, all_known=False, silence_seconds=silence)
-            watch.run(lambda: run(session, space, mine, resources))
-            session.mark_stopped(config.search.method)
-        trials = session.outcomes()
+            watch.run(lambda: run(under_way, space, mine, resources))
+            under_way.mark_stopped(config.search.method)
+        trials = under_way.outcomes()
         if tracker is not None:
             tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
         failed = sum(trial.status == "failed" for trial in trials)
@@ -120,7 +119,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-class Session:
+class TrialsUnderWay:
     """The trials that have started, in this process; more come while the search runs."""
 
     def __init__(self, config: Config, board: Board, recorder: Recorder) -> None:
@@ -138,7 +137,7 @@ class Session:
                 return
             self.entries[entry.identity], self.values[entry.identity] = entry, values
         words = " ".join(f"{name}={value}" for name, value in values.items())
-        row = Row(f"{entry.experiment.variant} {words}", entry.experiment.recipe.iterations, step=entry.step)
+        row = BoardRow(f"{entry.experiment.variant} {words}", entry.experiment.recipe.iterations, step=entry.step)
         if entry.state == "done":
             row.status = "finished"
         self.board.rows = {**self.board.rows, entry.identity: row}
@@ -159,9 +158,11 @@ class Session:
         )
 
 
-def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resources: Mapping[str, float]) -> None:
+def run(
+    under_way: TrialsUnderWay, space: Mapping[str, Domain], mine: DriverFolder, resources: Mapping[str, float]
+) -> None:
     """Runs the trials through Ray Tune."""
-    config, search, stop_file = session.config, session.config.search, mine.stop
+    config, search, stop_file = under_way.config, under_way.config.search, mine.stop
     recipe = planned_of(config, first_values(space)).experiment.recipe
     cluster.run_search(
         lambda values, context, report: train_trial(config, stop_file, values, context, report),
@@ -174,7 +175,7 @@ def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resou
         resources=per_worker(config, resources),
         concurrent=slots_of(config, resources),
         storage=mine.path / f"ray-search-{int(time.time())}",
-        started=session.started,
+        started=under_way.started,
         max_failures=config.sweep.max_failures,
     )
 

@@ -28,7 +28,7 @@ from pipelines.cluster.replays import replay_changed
 from pipelines.inputs.missing import make_missing_inputs
 from pipelines.terminal.command import check_writable, run_command
 from pipelines.terminal.plan import Plan, print_plan, print_simulation
-from pipelines.terminal.progress import Board, Row, SweepProgress, clock
+from pipelines.terminal.progress import Board, BoardRow, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.results_folder import write_results
 from setr.planning.experiments import plan_sweep
@@ -169,10 +169,10 @@ def sweep_run(
     )
 
 
-def row_of(plan: Plan, entry: Planned) -> Row:
+def row_of(plan: Plan, entry: Planned) -> BoardRow:
     """Returns what the display shows of an experiment before it starts."""
     piece = plan.piece(entry)
-    return Row(
+    return BoardRow(
         entry.name,
         entry.experiment.recipe.iterations,
         step=entry.step,

@@ -1,6 +1,8 @@
 """What is said once in the project: where each fact or way stands, and that it stands nowhere else."""
 
+import ast
 import re
+from collections import Counter
 
 import pytest
 
@@ -53,3 +55,15 @@ def test_it_stands_once(what: str) -> None:
         if re.search(pattern, file.read_text())
     }
     assert found == places
+
+
+def test_the_name_of_a_class_means_one_thing() -> None:
+    names = Counter(
+        node.name
+        for folder in ("setr", "pipelines")
+        for file in (ROOT / folder).rglob("*.py")
+        for node in ast.parse(file.read_text()).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert names["Planned"] == 1
+    assert [name for name, count in names.items() if count > 1] == []

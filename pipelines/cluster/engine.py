@@ -49,8 +49,8 @@ from setr.settings.home import PROJECT, SNAPSHOT
 from setr.training.distributed import Context
 
 # A job is a plain dictionary; work runs it and returns {"status": "finished" | "failed" | "stopped", ...}.
-Job = dict[str, Any]
-Work = Callable[[Job, Context], dict[str, Any]]
+JobRecord = dict[str, Any]
+Work = Callable[[JobRecord, Context], dict[str, Any]]
 
 # What a search may draw a value from: ("choice", [values of any kind]), ("uniform", [low, high]), ("loguniform", ...).
 Domain = tuple[str, list[Any]]
@@ -257,7 +257,7 @@ class Room:
 
 def run_side_by_side(
     work: Work,
-    jobs: Sequence[Job],
+    jobs: Sequence[JobRecord],
     *,
     resources: Mapping[str, float],
     room: Room,
@@ -385,7 +385,14 @@ def _meant(space: Mapping[str, Domain], drawn: Mapping[str, Any]) -> dict[str, A
 
 
 def run_on_workers(
-    work: Work, job: Job, *, workers: int, resources: Mapping[str, float], max_failures: int, storage: Path, name: str
+    work: Work,
+    job: JobRecord,
+    *,
+    workers: int,
+    resources: Mapping[str, float],
+    max_failures: int,
+    storage: Path,
+    name: str,
 ) -> dict[str, Any]:
     """Runs one job on several workers through Ray Train (gloo on CPUs, NCCL on GPUs); returns rank 0's outcome.
 

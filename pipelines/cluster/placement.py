@@ -60,7 +60,7 @@ def run_all(
     lease: Lease | None = None,
     *,
     work: cluster.Work = run_experiment,
-    job_of: Callable[[Planned], cluster.Job] | None = None,
+    job_of: Callable[[Planned], cluster.JobRecord] | None = None,
 ) -> list[tuple[str, Event]]:
     """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on.
 

@@ -35,7 +35,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from pipelines.tracking.answers import Asked, checked_id
+from pipelines.tracking.answers import CheckedClient, checked_id
 from pipelines.tracking.database import check_file
 from pipelines.tracking.moved_database import follow_move
 from setr.errors import EnvironmentFailure, SetrError
@@ -114,7 +114,7 @@ class Tracker:
         client, self.experiment_id = self._within(
             config.timeout_seconds, lambda: _open(self.uri, config.experiment, artifacts)
         )
-        self.client = cast(MlflowClient, Asked(client, self.address))
+        self.client = cast(MlflowClient, CheckedClient(client, self.address))
 
     def _within(self, seconds: float, connect: Any) -> Any:
         """Returns connect(), or raises if it fails or takes longer than `seconds`."""

@@ -156,7 +156,7 @@ def load_latest(
     left behind is removed (an `owner` has removed it when the folder became its own).
     """
     if owner is None:
-        sweep(root)
+        remove_leftovers(root)
     for path in reversed(steps(root)):
         try:
             return load(path, identities=identities)
@@ -183,7 +183,7 @@ def manifest_hash(path: Path) -> str:
     return _read_manifest(path)[1]
 
 
-def sweep(root: Path) -> None:
+def remove_leftovers(root: Path) -> None:
     """Removes what interrupted writes and deletions left behind; nobody else may be writing."""
     if root.is_dir():
         for path in root.glob(f"{OWNED}*"):
@@ -272,7 +272,7 @@ def _json(value: object) -> str:
 
 
 def _beside(path: Path, owner: Owner | None) -> Path:
-    """Returns a temporary name beside `path` that sweep(), or the owner's successor, clears away."""
+    """Returns a temporary name beside `path` that remove_leftovers(), or the owner's successor, clears away."""
     return temporary_path(path, owner) if owner is not None else path.with_name(f"{OWNED}{path.name}-{os.getpid()}")
 
 

@@ -6,8 +6,8 @@
 | experiment.json | the experiment and its job | experiments.worker | reading.read_experiment_file |
 | events.jsonl | the record of all attempts, a line an event | events.append_event | events.EventReader, read_events |
 | trace.bin | what each step took in and gave | training.trace_writer | trace.read_trace |
-| step-00000400/ | a checkpoint: checkpoint_names, checkpoint | training.attempt | checkpoint |
-| evaluations.json | the scores during training, by step | training.attempt | reading.read_evaluations_file |
+| step-00000400/ | a checkpoint: checkpoint_names, checkpoint | training.training_run | checkpoint |
+| evaluations.json | the scores during training, by step | training.training_run | reading.read_evaluations_file |
 | areas-<protocol>.npz | counts by image and class | evaluation.areas | evaluation.areas |
 | qualitative.png | images beside what was predicted | experiments.worker | (people) |
 | scores.json | the final scores; written last | experiments.worker | reading.read_scores_file |

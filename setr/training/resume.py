@@ -17,7 +17,7 @@ from setr.record.files import IDENTITY
 from setr.record.reading import as_kept, read_identity_file, training_of
 from setr.study import spec
 
-Note = tuple[str, dict[str, Any]]  # an event and its values
+Remark = tuple[str, dict[str, Any]]  # an event and its values
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Found:
     info: dict[str, Any] | None  # path, step, sha256
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
-    notes: list[Note]
+    notes: list[Remark]
 
 
 def find_checkpoint(
@@ -39,7 +39,7 @@ def find_checkpoint(
     something else or was trained by other versions, unless `allow_drift`; EnvironmentFailure (E_LEASE) if `owner` does
     not own the folder any more.
     """
-    notes: list[Note] = []
+    notes: list[Remark] = []
     identities = _agree(folder, origin, last_step, allow_drift, notes, owner)
 
     def damaged(path: Path, reason: str) -> None:
@@ -91,7 +91,7 @@ def _agree(
     origin: Mapping[str, Any],
     last_step: int,
     allow_drift: bool,
-    notes: list[Note],
+    notes: list[Remark],
     owner: Owner | None,
 ) -> list[str]:
     """Returns the identities whose checkpoints are this training's, and writes down what the folder trains."""

@@ -53,7 +53,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """The record of a check."""
 
     dataset: str
@@ -84,7 +84,7 @@ def check(
     threads: int = 2,
     progress: Progress | None = None,
     source_hashes: Mapping[str, str] | None = None,
-) -> Report:
+) -> CheckReport:
     """Returns the report on a data set's splits; of each split at most `limit` samples, evenly spread, are read.
 
     `source_hashes` (key -> SHA-256 by images.source_hash, from an earlier build) finds damage that no
@@ -122,7 +122,7 @@ def check(
     _judge_rest(listings.values(), findings)
     for mistake in judge(dataset, [fact for tally in tallies.values() for fact in tally.facts]):
         findings.add_error(mistake)
-    return Report(
+    return CheckReport(
         dataset=dataset.name,
         root=str(root),
         classes=dataset.classes,
@@ -134,7 +134,7 @@ def check(
     )
 
 
-def report_lines(report: Report) -> Iterator[str]:
+def report_lines(report: CheckReport) -> Iterator[str]:
     """Yields the report as lines of text for a terminal."""
     for split in report.splits:
         published = "" if split.published is None else f" (published: {split.published})"

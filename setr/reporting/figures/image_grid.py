@@ -29,7 +29,7 @@ Colour = Sequence[int]  # red, green, blue
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """The meaning of a colour map's ends."""
 
     colours: str  # matplotlib's name
@@ -51,7 +51,7 @@ class Mosaic:
     titles: Sequence[Sequence[str]] = ()  # above each picture, where rows and columns have no names
     answers: str = ""  # the paper's figure
     legends: Sequence[Sequence[tuple[str, Colour]]] = ()  # below one another, names with colours
-    scale: Scale | None = None
+    scale: ColourScale | None = None
     header: tuple[str, ...] = ()  # the numbers behind it
     numbers: tuple[tuple[str, ...], ...] = field(default=())
 
@@ -149,7 +149,7 @@ def _draw(mosaic: Mosaic) -> Canvas:
     return canvas
 
 
-def _draw_scale(canvas: Canvas, scale: Scale, place: tuple[float, float], size: tuple[float, float]) -> None:
+def _draw_scale(canvas: Canvas, scale: ColourScale, place: tuple[float, float], size: tuple[float, float]) -> None:
     """Draws a colour scale; place (of its left lower corner) and size (of the canvas) are in inches."""
     gap = 0.07 + _LETTER * len(scale.low)
     box = ((place[0] + gap) / size[0], place[1] / size[1], _BAR[0] / size[0], _BAR[1] / size[1])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.checking.doctor import Report, check, evenly, report_lines
+from setr.data.checking.doctor import CheckReport, check, evenly, report_lines
 from setr.data.reading.ade20k import ADE20K, ADE20K_REDUCED
 from setr.data.reading.camvid import CAMVID
 from setr.data.reading.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
@@ -43,11 +43,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def codes(report: Report, severity: str = "error") -> list[str]:
+def codes(report: CheckReport, severity: str = "error") -> list[str]:
     return [finding.code for finding in report.findings if finding.severity == severity]
 
 
-def line(report: Report, code: str) -> str:
+def line(report: CheckReport, code: str) -> str:
     return next(finding.line() for finding in report.findings if finding.code == code)
 
 

@@ -1,4 +1,4 @@
-"""One attempt at an experiment: what it builds, where it goes on, what it writes down.
+"""One training run, from start to end of a process: what it builds, where it goes on, what it writes down.
 
     <folder>/identity.json      what this folder trains (setr.training.resume)
     <folder>/step-00000400/     checkpoints (setr.record.checkpoint)
@@ -52,12 +52,12 @@ class Outcome:
     scores: dict[str, Any]  # of the last evaluation
     step: int
     checkpoint: CheckpointInfo
-    seconds: dict[str, float]  # this attempt's, by section: setup, data, step, checkpoint, evaluation
+    seconds: dict[str, float]  # this run's, by section: setup, data, step, checkpoint, evaluation
     quarantined: tuple[int, ...] = ()  # damaged records for which others stood in
     trace: str = ""  # SHA-256 of the finished trace; "": there is none
 
 
-class Attempt:
+class TrainingRun:
     """Holds what the loop's lines work on; a context manager."""
 
     def __init__(self, experiment: Experiment, *, model: nn.Module, shards: Shards, execution: Execution) -> None:
@@ -81,7 +81,7 @@ class Attempt:
         self._exit = ExitStack()
         self._logged = (0, 0.0)  # step and working seconds at the last log
 
-    def __enter__(self) -> "Attempt":
+    def __enter__(self) -> "TrainingRun":
         """Takes the folder for this process alone and starts the watchdog."""
         self.context.on_main(self._own_folder)
         hang = watched(
