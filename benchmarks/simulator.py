@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from setr.files.atomic import read_json
 from setr.planning.plan import Ways, estimate, modelled_seconds
 from setr.planning.simulate import Cluster, Task, replay
 from setr.planning.throughput import Clock, Machine, Measurement, evaluations_of, kind_of
 from setr.record.events import read_events
-from setr.record.ledger import EVENTS
-from setr.record.reading import EXPERIMENT
+from setr.record.files import EVENTS, EXPERIMENT
+from setr.record.reading import as_kept
 from setr.study.experiment import Experiment
 from setr.study.protocols import Protocol
 
@@ -51,7 +50,7 @@ def read_sweep(folder: Path) -> list[Ran]:
         starts = [event for event in events if event["event"] == "start"]
         ends = [event for event in events if event["event"] == "finished"]
         if len(starts) == 1 and len(ends) == 1:
-            record = read_json(path.parent / EXPERIMENT) or {}
+            record = as_kept(path.parent, EXPERIMENT)
             found.append(_ran(record, starts[0], ends[0]))
     return sorted(found, key=lambda one: one.start)
 

@@ -22,7 +22,7 @@ import torch
 
 from setr.data.shards import Record, Shards
 from setr.models.segmenter import build_model
-from setr.record.trace import NAME
+from setr.record.files import TRACE
 from setr.study.experiment import Experiment
 from setr.study.recipes import Recipe
 from setr.training.distributed import Context
@@ -66,7 +66,7 @@ def measure(recipe: Recipe, *, variant: str = "setr-pup-random", images: int = 3
             execution=Execution(folder, Context()),
         )
         seconds = time.process_time() - begun
-        return TraceCost(recipe.iterations, seconds, traced[0], (folder / NAME).stat().st_size)
+        return TraceCost(recipe.iterations, seconds, traced[0], (folder / TRACE).stat().st_size)
 
 
 @contextmanager

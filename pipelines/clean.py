@@ -21,17 +21,15 @@ from pipelines.tracking.results_folder import earlier_results
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.errors import InputError, SetrError
+from setr.record.files import EVENTS, EXPERIMENT, IDENTITY
 from setr.record.lease import NAME as LEASE
 from setr.record.lease import exclusive
-from setr.record.ledger import EVENTS
-from setr.record.reading import EXPERIMENT
 from setr.reporting.figures.figure_store import kept_files
 from setr.reporting.site.site_folder import STATE, files_of
 from setr.scenes.scenes import SETTINGS_FILE
 from setr.settings.config import Config
 from setr.settings.home import resolve
 from setr.training.proxies import PROXIES
-from setr.training.resume import IDENTITY
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 _RUN = re.compile(r"[0-9a-f]{32}")

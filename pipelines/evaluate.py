@@ -1,4 +1,4 @@
-"""Scores a checkpoint: `python pipelines/evaluate.py checkpoint=FILE data.name=cityscapes protocol=authors-head`.
+"""Scores a checkpoint: `python pipelines/evaluate.py CHECKPOINT data.name=cityscapes protocol=authors-head`.
 
 The checkpoint is a step folder or an experiment's folder of this project, one of its exports, or a file released by
 the authors or with mmsegmentation; the data are prepared shards. Under torchrun the images are shared out.
@@ -6,6 +6,7 @@ the authors or with mmsegmentation; the data are prepared shards. Under torchrun
 """
 
 import argparse
+import dataclasses
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.terminal.bar import progress_bar
+from pipelines.terminal.checkpoint_words import checkpoint_word
 from pipelines.terminal.command import run_command
 from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.data.locations import below, open_location
@@ -49,9 +51,8 @@ EVALUATIONS = "evaluations"  # below storage.results
 
 def work(config: Config, arguments: argparse.Namespace) -> int:
     """Scores what the `evaluation` section asks for, or writes a submission; returns the exit status."""
-    settings = config.evaluation
-    if not settings.checkpoint:
-        raise InputError("E_CONFIG", "no checkpoint is named", expected="checkpoint=<step folder or file>")
+    checkpoint = checkpoint_word(arguments.words, config, arguments.overrides)
+    settings = dataclasses.replace(config.evaluation, checkpoint=checkpoint)
     split = settings.split or ("test" if arguments.submission else "val")
     with distributed_context() as context:
         location = below(resolve_location(config.data.shards), config.data.name, split)
@@ -73,7 +74,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
 
 
 @dataclass(frozen=True)
-class Place:
+class Computing:
     """Where and how numbers are computed."""
 
     context: Context
@@ -81,7 +82,7 @@ class Place:
     precision: str
 
 
-def _place(config: Config, subject: Subject, context: Context) -> Place:
+def _place(config: Config, subject: Subject, context: Context) -> Computing:
     """Returns device and precision, and sets the threads: as the checkpoint was scored, where nothing else is asked."""
     settings = config.evaluation
     device = settings.device if settings.device and context.world_size == 1 else context.device
@@ -93,10 +94,10 @@ def _place(config: Config, subject: Subject, context: Context) -> Place:
     if torch.device(device).type == "cpu" and (settings.threads or subject.threads):
         torch.set_num_threads(settings.threads or subject.threads)
     cv2.setNumThreads(1)
-    return Place(context, device, precision)
+    return Computing(context, device, precision)
 
 
-def score(subject: Subject, shards: Shards, protocol: Protocol, place: Place, *, boundary: bool) -> dict[str, Any]:
+def score(subject: Subject, shards: Shards, protocol: Protocol, place: Computing, *, boundary: bool) -> dict[str, Any]:
     """Returns the record of one evaluation: scores, protocol, checkpoint, data, and the receipt of the import."""
     with _bar(f"{shards.manifest.dataset}/{shards.manifest.split}, {protocol.name}") as progress:
         evaluation = evaluate(
@@ -176,7 +177,7 @@ def class_table(record: Mapping[str, Any]) -> Table:
 def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     """Stores the record as a run of its own in MLflow; returns the run's address, or why there is none."""
     # Imported where it is needed: a score that is only printed does not wait for MLflow.
-    from pipelines.tracking.tracker import open_tracker
+    from pipelines.tracking.tracker import OFFLINE, open_tracker
 
     data, protocol = record["data"], record["protocol"]
     tags = {
@@ -190,6 +191,8 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     name = f"evaluate {Path(record['checkpoint']['source']).name} on {data['dataset']}, {protocol['name']}"
     try:
         tracker = open_tracker(config.tracking, resolve("."))
+        if tracker is None:
+            return f"not in MLflow: tracking is {OFFLINE}"
         run = tracker.start_parent(name, tags, "A checkpoint scored by hand.")
         tracker.replay(run, [{"event": "evaluation", "step": 0, "time": time.time(), **record}])
         tracker.artifacts(run, [path])
@@ -201,7 +204,7 @@ def track(config: Config, record: Mapping[str, Any], path: Path) -> str:
     return f"MLflow run {tracker.url(run)}"
 
 
-def write_zip(subject: Subject, shards: Shards, protocols: list[Protocol], path: Path, place: Place) -> int:
+def write_zip(subject: Subject, shards: Shards, protocols: list[Protocol], path: Path, place: Computing) -> int:
     """Writes the checked archive for the data set's test server and prints what is in it."""
     server = server_for(shards.manifest.dataset)
     if place.context.world_size > 1:
@@ -240,4 +243,6 @@ def _arguments(parser: argparse.ArgumentParser) -> None:
 
 if __name__ == "__main__":
     let_first_rank_speak()
-    run_command("Score a checkpoint.", "evaluation", work, sections=("data", "evaluation"), add_arguments=_arguments)
+    run_command(
+        "Score a checkpoint.", "evaluation", work, sections=("data", "evaluation"), add_arguments=_arguments, words=True
+    )

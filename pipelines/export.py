@@ -15,6 +15,7 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
+from pipelines.terminal.checkpoint_words import read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status
 from setr.evaluation.opened import Opened, open_model
 from setr.models.export import ExportRecord, export_onnx, export_program, export_weights
@@ -45,9 +46,10 @@ def export(opened: Opened, folder: Path, formats: Sequence[str], console: Consol
 def work(arguments: argparse.Namespace) -> int:
     """Exports what the command line asks for and returns the exit status."""
     console = Console()
+    asked = read_checkpoint_words(arguments, unused=("device", "precision"))
     folder = Path(arguments.out)
     check_writable(folder)
-    opened = open_model(Path(arguments.checkpoint), data=arguments.data, num_heads=arguments.num_heads)
+    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
     console.print(f"{opened.source} to {folder}", highlight=False, soft_wrap=True)
     table = Table("file", "MB", "difference", "tried at", "sha256", caption="difference: of logits, the largest")
     for record in export(opened, folder, arguments.to, console):
@@ -65,13 +67,18 @@ def work(arguments: argparse.Namespace) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Parses the command line, runs it, and returns the exit status: 2 to 4 for an error that the user can mend."""
-    parser = argparse.ArgumentParser(description="Export a trained model for use elsewhere.")
-    parser.add_argument("checkpoint", help="step folder, experiment folder, or checkpoint file (.pth, .safetensors)")
+    parser = argparse.ArgumentParser(
+        description="Export a trained model for use elsewhere.",
+        usage="%(prog)s CHECKPOINT [-o OUT] [options] [section.key=value ...]",
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="CHECKPOINT", help="step folder, experiment folder, or file (.pth, .safetensors)"
+    )
     parser.add_argument("-o", "--out", default="exported", help="folder for the files (default: %(default)s)")
     parser.add_argument("--to", nargs="+", choices=tuple(FORMATS), default=tuple(FORMATS), help="default: all")
     parser.add_argument("--data", default="", help="data set whose class names are stored, where it cannot be told")
     parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_intermixed_args(words)
     return exit_status(lambda: work(arguments))
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
+from pipelines.terminal.checkpoint_words import CheckpointAsked, read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status, print_config, read_settings
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -38,19 +39,18 @@ _DRAWING_PACKAGES = ("data", "evaluation", "models", "reporting")  # of setr: th
 def work(arguments: argparse.Namespace) -> int:
     """Draws one image, or the report's figures; returns the exit status."""
     if arguments.report:
-        config = read_settings(arguments.overrides, section="storage")
+        config = read_settings(arguments.words, section="storage")
         print_config(config, ("storage",))
-        return report_figures(config, device=arguments.device)
-    if len(arguments.overrides) != 2:
-        raise InputError("E_COMMAND", "two words are needed", expected="figures.py CHECKPOINT IMAGE, or --report")
-    checkpoint, source = map(Path, arguments.overrides)
+        return report_figures(config, device=arguments.device or config.evaluation.device)
+    asked = read_checkpoint_words(arguments, others=("IMAGE",), unused=("precision",))
+    source = Path(asked.others[0])
     if not source.is_file():
         raise InputError("E_DATA_EMPTY", "no such image", where=source)
     out = Path(arguments.out)
     check_writable(out)
     from setr.reporting.site.figure_page import page
 
-    model, mosaics = draw_image(checkpoint, source, arguments)
+    model, mosaics = draw_image(asked, source, arguments.points)
     for mosaic in mosaics:
         (out / f"{mosaic.name}.png").write_bytes(mosaic.png())
     write_text(out / "index.html", page(source.name, f"As {model} sees it.", mosaics))
@@ -58,8 +58,8 @@ def work(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def draw_image(checkpoint: Path, source: Path, arguments: argparse.Namespace) -> "tuple[str, list[Mosaic]]":
-    """Returns the model, in words, and the figures of one image file."""
+def draw_image(asked: CheckpointAsked, source: Path, points: Sequence[str]) -> "tuple[str, list[Mosaic]]":
+    """Returns the model, in words, and the figures of an image file; attention is shown of `points`, as "x,y"."""
     import torch
 
     from setr.evaluation.inference import predict
@@ -69,16 +69,16 @@ def draw_image(checkpoint: Path, source: Path, arguments: argparse.Namespace) ->
     from setr.reporting.figures.inside_figures import inside_figures
     from setr.reporting.figures.prediction_figures import Names, prediction
 
-    opened = open_model(checkpoint, data=arguments.data, num_heads=arguments.num_heads)
-    opened.model.to(_device(arguments.device))
+    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
+    opened.model.to(_device(asked.device))
     image = load_image(source)
     tokens = []
     if isinstance(opened.model.encoder, TappedVisionTransformer):
         grid = token_grid(opened.model, opened.model.spec.image_size)
-        points = [_point(text, (image.shape[0], image.shape[1])) for text in arguments.points]
-        tokens = [token_of(x, y, (image.shape[0], image.shape[1]), grid) for x, y in points]
-    elif arguments.points:
-        raise InputError("E_FIGURE", "the model has no attention", where=checkpoint, remedy="leave --points out")
+        places = [_point(text, (image.shape[0], image.shape[1])) for text in points]
+        tokens = [token_of(x, y, (image.shape[0], image.shape[1]), grid) for x, y in places]
+    elif points:
+        raise InputError("E_FIGURE", "the model has no attention", where=asked.path, remedy="leave --points out")
     with torch.inference_mode():
         classes = predict(opened.model, image, opened.protocol)
         names = Names("", opened.classes, opened.palette)
@@ -166,9 +166,10 @@ def main(words: Sequence[str] | None = None) -> int:
     """Parses the command line, runs it, and returns the exit status: 2 to 4 for an error that the user can mend."""
     parser = argparse.ArgumentParser(
         description="Draw what a model sees in an image, or, with --report, the report's figures.",
-        usage="%(prog)s CHECKPOINT IMAGE [-o OUT] [options], or %(prog)s --report [section.key=value ...]",
+        usage="%(prog)s CHECKPOINT IMAGE [-o OUT] [options] [section.key=value ...], "
+        "or %(prog)s --report [section.key=value ...]",
     )
-    parser.add_argument("overrides", nargs="*", metavar="CHECKPOINT IMAGE", help="step or experiment folder, or file")
+    parser.add_argument("words", nargs="*", metavar="CHECKPOINT IMAGE", help="step or experiment folder, or file")
     parser.add_argument("-o", "--out", default="out", help="folder for the figures (default: %(default)s)")
     parser.add_argument("--points", nargs="+", default=[], metavar="x,y", help="in pixels (default: a grid of points)")
     parser.add_argument("--data", default="", help="data set whose classes are shown, where it cannot be told")

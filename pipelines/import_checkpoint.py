@@ -14,6 +14,7 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
+from pipelines.terminal.checkpoint_words import checkpoint_word, with_section
 from pipelines.terminal.command import run_command
 from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.files.atomic import write_json
@@ -27,13 +28,14 @@ from setr.settings.home import resolve
 
 def work(config: Config, arguments: argparse.Namespace) -> None:
     """Imports the file, prints and stores the receipt, and writes the model where asked to."""
-    path = Path(arguments.file)
+    settings = config.evaluation
+    path = Path(checkpoint_word(arguments.words, config, arguments.overrides))
     console = Console()
     with console.status(f"reading {path}"):
         model, receipt = import_checkpoint(
             path,
-            num_heads=arguments.num_heads,
-            taps=arguments.taps,
+            num_heads=arguments.num_heads if arguments.num_heads is not None else settings.num_heads or None,
+            taps=arguments.taps if arguments.taps is not None else settings.taps or None,
             align_corners=arguments.align_corners,
             decoder=arguments.decoder,
             num_classes=arguments.num_classes,
@@ -52,16 +54,17 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
         write_json(out.with_suffix(".receipt.json"), receipt.as_dict())
         console.print(f"written: {out} ({record.size_bytes / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
     if not arguments.no_tracking:
-        run = store_receipt(config, receipt)
-        console.print(f"receipt: MLflow run {run}", highlight=False, soft_wrap=True)
+        console.print(f"receipt: {store_receipt(config, receipt)}", highlight=False, soft_wrap=True)
 
 
 def store_receipt(config: Config, receipt: Receipt) -> str:
-    """Stores the receipt as a run of its own in MLflow and returns the run's address."""
+    """Stores the receipt as a run of its own in MLflow; returns the run's address, or why there is none."""
     # Imported where it is needed: a receipt that is only printed does not wait for MLflow.
-    from pipelines.tracking.tracker import open_tracker
+    from pipelines.tracking.tracker import OFFLINE, open_tracker
 
     tracker = open_tracker(config.tracking, resolve("."))
+    if tracker is None:
+        return f"not in MLflow: tracking is {OFFLINE}"
     tags = {
         "setr.import.sha256": receipt.sha256,
         "setr.import.format": receipt.format,
@@ -71,11 +74,10 @@ def store_receipt(config: Config, receipt: Receipt) -> str:
     run = tracker.start_parent(name, {**tags, **origin()}, "A checkpoint imported by hand.")
     tracker.text_artifact(run, "receipt.json", json.dumps(receipt.as_dict(), indent=1))
     tracker.finish(run)
-    return tracker.url(run)
+    return f"MLflow run {tracker.url(run)}"
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", help="checkpoint of the authors, mmsegmentation, timm or DeiT; .pth or .safetensors")
     parser.add_argument("-o", "--out", default="", help="write the model as .safetensors + .json + .receipt.json")
     parser.add_argument("--num-heads", type=int, help="attention heads (default: the file's config, else width / 64)")
     parser.add_argument(
@@ -98,4 +100,11 @@ def _taps(text: str) -> tuple[int, ...]:
 
 
 if __name__ == "__main__":
-    run_command("Import a released checkpoint.", "tracking", work, add_arguments=_arguments)
+    run_command(
+        "Import a released checkpoint: of the authors, mmsegmentation, timm or DeiT; .pth or .safetensors.",
+        "tracking",
+        work,
+        add_arguments=_arguments,
+        words=True,
+        rewrite=lambda words: with_section(words, ("checkpoint", "num_heads", "taps")),
+    )

@@ -28,7 +28,7 @@ ADE20K_CROP = (512, 512)
 
 
 @dataclass(frozen=True)
-class Choice:
+class Selection:
     """Which models the table is about."""
 
     dataset: str
@@ -39,7 +39,7 @@ class Choice:
 
 def work(config: Config, arguments: argparse.Namespace) -> None:
     """Prints the table and, below it, what needs saying about single rows."""
-    choice = Choice(arguments.dataset, arguments.scale, arguments.flavour, config.miniature.crop_size)
+    choice = Selection(arguments.dataset, arguments.scale, arguments.flavour, config.miniature.crop_size)
     rows = [row(variant, choice) for variant in VARIANTS.values()]
     if arguments.markdown:
         print("\n".join(markdown(rows)))
@@ -61,7 +61,7 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
         console.print(note, markup=False, highlight=False)
 
 
-def row(variant: Variant, choice: Choice) -> tuple[str, ...]:
+def row(variant: Variant, choice: Selection) -> tuple[str, ...]:
     """Returns one line of the table; the paper's columns are empty in miniature."""
     crop = crop_size(variant, choice)
     scale, flavour, classes = choice.scale, choice.flavour, DATASETS[choice.dataset].num_classes
@@ -89,7 +89,7 @@ def row(variant: Variant, choice: Choice) -> tuple[str, ...]:
     )
 
 
-def crop_size(variant: Variant, choice: Choice) -> tuple[int, int]:
+def crop_size(variant: Variant, choice: Selection) -> tuple[int, int]:
     """Returns the crop the variant trains on: its recipe's, or the miniature's; the SETR models' without a recipe."""
     if choice.scale == "miniature":
         return choice.miniature_crop
@@ -109,7 +109,7 @@ def weights(variant: Variant, scale: str) -> str:
     return f"{variant.pre}: " + " + ".join(named)
 
 
-def notes(choice: Choice) -> list[str]:
+def notes(choice: Selection) -> list[str]:
     """Returns the sentences that belong below the table."""
     lines = [
         "parameters: as trained on this data set, auxiliary heads included. GFLOPs: logits of one crop, without "

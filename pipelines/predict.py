@@ -21,6 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
+from pipelines.terminal.checkpoint_words import read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status
 from setr.data.checking.preview import colorize
 from setr.data.reading.samples import Color
@@ -186,19 +187,20 @@ def write_legend(opened: Opened, out: Path) -> None:
 
 def work(arguments: argparse.Namespace) -> int:
     """Predicts what the command line asks for and returns the exit status."""
-    source, out = Path(arguments.input), Path(arguments.out)
+    asked = read_checkpoint_words(arguments, others=("INPUT",))
+    source, out = Path(asked.others[0]), Path(arguments.out)
     if not source.exists():
         raise InputError("E_DATA_EMPTY", "no such image, folder or video", where=source)
     check_writable(out)
-    opened = open_model(Path(arguments.checkpoint), data=arguments.data, num_heads=arguments.num_heads)
+    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
     if arguments.multi_scale:
         rules = replace(opened.protocol, name="predict-ms", ratios=RATIOS, flip=True, short_side="authors-head")
         opened = replace(opened, protocol=rules)
-    device = torch.device(arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    device = torch.device(asked.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     opened.model.to(device)
     print(f"{opened.source}: {len(opened.classes)} classes, on {device}")
     failed = 0
-    with torch.inference_mode(), autocast(device, arguments.precision):
+    with torch.inference_mode(), autocast(device, asked.precision):
         if source.suffix.lower() in VIDEO_SUFFIXES and source.is_file():
             predict_video(opened, source, out, opacity=arguments.opacity)
         else:
@@ -210,9 +212,16 @@ def work(arguments: argparse.Namespace) -> int:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Parses the command line, runs it, and returns the exit status: 2 to 4 for an error that the user can mend."""
-    parser = argparse.ArgumentParser(description="Segment images, folders of images and videos.")
-    parser.add_argument("checkpoint", help="step folder, experiment folder, or checkpoint file (.pth, .safetensors)")
-    parser.add_argument("input", help="an image, a folder of images, or a video; any size")
+    parser = argparse.ArgumentParser(
+        description="Segment images, folders of images and videos.",
+        usage="%(prog)s CHECKPOINT INPUT [-o OUT] [options] [section.key=value ...]",
+    )
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="CHECKPOINT INPUT",
+        help="step folder, experiment folder or file (.pth, .safetensors); an image, a folder of images, or a video",
+    )
     parser.add_argument("-o", "--out", default="out", help="folder for the results (default: %(default)s)")
     parser.add_argument(
         "--data", default="", help="data set whose classes and resize are used, where it cannot be told"
@@ -221,8 +230,8 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--multi-scale", action="store_true", help="average six scales and their mirror images")
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colours in the overlay (default: 0.5)")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
-    arguments = parser.parse_args(words)
+    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: float32")
+    arguments = parser.parse_intermixed_args(words)
     return exit_status(lambda: work(arguments))
 
 

@@ -28,7 +28,8 @@ from pipelines.tracking.tracker import (
 )
 from setr.errors import EnvironmentFailure, InputError
 from setr.record.checking import checked_counts, checked_tags
-from setr.record.reading import EXPERIMENT, PICTURE, read_record
+from setr.record.files import EXPERIMENT, PICTURE, areas_name
+from setr.record.reading import read_record
 from setr.redaction import first_line, without_secrets
 from setr.reporting.figures.figure_store import kept_figures
 from setr.reporting.numbers.results import Note, Result, load_results, read_experiment, read_results
@@ -83,7 +84,7 @@ class Collected:
     results: list[Result]
     notes: list[Note]
     source: str = ""  # a sentence for readers, where it is not the tracking server
-    tracker: Tracker | None = None  # None: it could not be reached
+    tracker: Tracker | None = None  # None: it could not be reached, or there is none
 
 
 def collect(config: Config, folder: Path) -> Collected:
@@ -91,7 +92,7 @@ def collect(config: Config, folder: Path) -> Collected:
     local, damaged = local_results(config)
     try:
         tracker = open_tracker(config.tracking, resolve("."))
-        tracked, notes = tracked_results(config, tracker, folder)
+        tracked, notes = ([], []) if tracker is None else tracked_results(config, tracker, folder)
     except EnvironmentFailure as error:
         if not local and not damaged:
             raise
@@ -134,7 +135,7 @@ def tracked_result(config: Config, tracker: Tracker, run: TrackedRun, place: Pat
         raise InputError("E_RESULTS", "not the record of one experiment", found=f"{len(read)} records")
     [result] = read
     pictures, areas, notes = [], {}, []
-    for protocol, name in {"": PICTURE, **{one: f"areas-{one}.npz" for one in result.per_image}}.items():
+    for protocol, name in {"": PICTURE, **{one: areas_name(one) for one in result.per_image}}.items():
         data = tracker.fetch_artifact(run.run_id, name, run.artifacts)
         if data is None:
             notes.append(Note(result.short, f"artifact {name} is missing"))

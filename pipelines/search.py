@@ -34,19 +34,19 @@ from pipelines.cluster.session import joined_cluster, parent_run
 from pipelines.cluster.watch import Watch
 from pipelines.inputs.missing import make_missing_inputs
 from pipelines.terminal.command import check_writable, run_command
-from pipelines.terminal.progress import Board, Row, SweepProgress, clock
+from pipelines.terminal.progress import Board, BoardRow, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.recording import Recorder, finish_parent
 from pipelines.tracking.tracker import open_tracker
 from setr.errors import EnvironmentFailure
 from setr.experiments.worker import run_experiment
 from setr.planning.planned import Planned
-from setr.planning.space import Domain, command_of, decoded, planned_of, read_space
+from setr.planning.space import Domain, command_of, planned_of, read_space
 from setr.record.events import append_event, read_events
+from setr.record.files import EVENTS
 from setr.record.lease import exclusive
-from setr.record.ledger import EVENTS, state_of
+from setr.record.ledger import state_of
 from setr.record.lineage import keep_diff, lineage, origin
-from setr.record.reading import SCORES
 from setr.settings.config import Config
 from setr.settings.home import resolve
 from setr.study.miniature import DATASET
@@ -54,7 +54,6 @@ from setr.training.distributed import Context
 
 SECTIONS = ("search", "data", "training", "sweep", "storage")
 SHOWN = 10  # trials in the table at the end
-Report = Callable[[dict[str, Any]], None]
 RETRY_SECONDS = 2.0  # until an experiment that another trial trains is asked for again
 
 
@@ -100,13 +99,14 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         mine.note(parent=parent)
         board.slots = slots_of(config, resources)
         with Recorder([], tracker, parent, origin() | tags, progress.update) as recorder:
-            session = Session(config, board, recorder)
-            entries, silence = session.entries, config.training.watchdog.setup
+            under_way = TrialsUnderWay(config, board, recorder)
+            entries, silence = under_way.entries, config.training.watchdog.setup
             watch = Watch(board, lambda: list(entries.values()), mine.stop, all_known=False, silence_seconds=silence)
-            watch.run(lambda: run(session, space, mine, resources))
-            session.mark_stopped(config.search.method)
-        trials = session.outcomes()
-        tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
+            watch.run(lambda: run(under_way, space, mine, resources))
+            under_way.mark_stopped(config.search.method)
+        trials = under_way.outcomes()
+        if tracker is not None:
+            tracker.text_artifact(parent, "search.json", json.dumps([record_of(trial) for trial in trials], indent=1))
         failed = sum(trial.status == "failed" for trial in trials)
         problem = finish_parent(tracker, parent, failed=failed > 0, stopped=bool(received)) or recorder.problem
     print(f"{board.summary()} in {clock(time.time() - begun)}")
@@ -119,7 +119,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-class Session:
+class TrialsUnderWay:
     """The trials that have started, in this process; more come while the search runs."""
 
     def __init__(self, config: Config, board: Board, recorder: Recorder) -> None:
@@ -129,16 +129,15 @@ class Session:
         self.entries: dict[str, Planned] = {}
         self._lock = threading.Lock()
 
-    def started(self, drawn: dict[str, Any]) -> None:
+    def started(self, values: dict[str, Any]) -> None:
         """Takes note of a trial: shows and records it."""
-        values = decoded(drawn)
         entry = planned_of(self.config, values)
         with self._lock:
             if entry.identity in self.entries:
                 return
             self.entries[entry.identity], self.values[entry.identity] = entry, values
         words = " ".join(f"{name}={value}" for name, value in values.items())
-        row = Row(f"{entry.experiment.variant} {words}", entry.experiment.recipe.iterations, step=entry.step)
+        row = BoardRow(f"{entry.experiment.variant} {words}", entry.experiment.recipe.iterations, step=entry.step)
         if entry.state == "done":
             row.status = "finished"
         self.board.rows = {**self.board.rows, entry.identity: row}
@@ -159,12 +158,14 @@ class Session:
         )
 
 
-def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resources: Mapping[str, float]) -> None:
+def run(
+    under_way: TrialsUnderWay, space: Mapping[str, Domain], mine: DriverFolder, resources: Mapping[str, float]
+) -> None:
     """Runs the trials through Ray Tune."""
-    config, search, stop_file = session.config, session.config.search, mine.stop
+    config, search, stop_file = under_way.config, under_way.config.search, mine.stop
     recipe = planned_of(config, first_values(space)).experiment.recipe
     cluster.run_search(
-        lambda drawn, context, report: train_trial(config, stop_file, drawn, context, report),
+        lambda values, context, report: train_trial(config, stop_file, values, context, report),
         space,
         method=search.method,
         samples=search.samples,
@@ -174,7 +175,7 @@ def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resou
         resources=per_worker(config, resources),
         concurrent=slots_of(config, resources),
         storage=mine.path / f"ray-search-{int(time.time())}",
-        started=session.started,
+        started=under_way.started,
         max_failures=config.sweep.max_failures,
     )
 
@@ -182,7 +183,7 @@ def run(session: Session, space: Mapping[str, Domain], mine: DriverFolder, resou
 def train_trial(
     config: Config,
     stop_file: Path,
-    drawn: Mapping[str, Any],
+    values: Mapping[str, Any],
     context: Context,
     report: Callable[[dict[str, Any]], None],
 ) -> None:
@@ -190,7 +191,7 @@ def train_trial(
 
     Where `report` ends the trial, the record says `stopped`: it was saved before it was scored, and can go on.
     """
-    entry, metric = planned_of(config, decoded(drawn)), config.search.metric
+    entry, metric = planned_of(config, values), config.search.metric
     reported: set[int] = set()
 
     def tell(event: Mapping[str, Any]) -> None:
@@ -207,7 +208,7 @@ def train_trial(
             from setr.experiments.proving import prove_experiment
 
             prove_experiment(entry.earlier.job(config, stop_file), context)
-            entry = planned_of(config, decoded(drawn))
+            entry = planned_of(config, values)
         if entry.state != "done":
             _train(entry, config, stop_file, dataclasses.replace(context, report=tell))
     except SystemExit:
@@ -216,7 +217,7 @@ def train_trial(
         if state_of(entry.folder, entry.protocols)[0] != "done":
             say_stopped(entry.folder, step, cause)
         raise
-    outcome = outcome_of(config, drawn, entry)
+    outcome = outcome_of(config, values, entry)
     report({"step": entry.experiment.recipe.iterations, metric: outcome.score or 0.0, "status": outcome.status})
 
 
@@ -246,7 +247,7 @@ def outcome_of(config: Config, values: Mapping[str, Any], entry: Planned) -> Tri
     measured = evaluations[-1].get(config.search.metric) if evaluations else None
     score = float(measured) if isinstance(measured, int | float) else None
     step = int(evaluations[-1]["step"]) if evaluations else 0
-    if (entry.folder / SCORES).is_file() and state_of(entry.folder, entry.protocols)[0] == "done":
+    if state_of(entry.folder, entry.protocols)[0] == "done":
         status = "finished"
     else:
         last = events[-1]["event"] if events else ""
@@ -256,7 +257,7 @@ def outcome_of(config: Config, values: Mapping[str, Any], entry: Planned) -> Tri
 
 def first_values(space: Mapping[str, Domain]) -> dict[str, Any]:
     """Returns one point of the space."""
-    return decoded({name: values[0] for name, (_, values) in space.items()})
+    return {name: values[0] for name, (_, values) in space.items()}
 
 
 def record_of(trial: Trial) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,14 +28,14 @@ from pipelines.cluster.replays import replay_changed
 from pipelines.inputs.missing import make_missing_inputs
 from pipelines.terminal.command import check_writable, run_command
 from pipelines.terminal.plan import Plan, print_plan, print_simulation
-from pipelines.terminal.progress import Board, Row, SweepProgress, clock
+from pipelines.terminal.progress import Board, BoardRow, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.results_folder import write_results
 from setr.planning.experiments import plan_sweep
 from setr.planning.planned import Planned
 from setr.record.events import Event, read_events
+from setr.record.files import EVENTS
 from setr.record.lease import Lease, exclusive
-from setr.record.ledger import EVENTS
 from setr.record.lineage import keep_diff, lineage, origin
 from setr.settings.config import Config, SimulateConfig, to_dict
 from setr.settings.home import resolve
@@ -133,7 +133,7 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
             register=config.tracking.register_models,
             check=lease.check,
         )
-        with tracker.system_metrics(parent), recorder:
+        with tracker.system_metrics(parent) if tracker is not None else nullcontext(), recorder:
             untold: list[tuple[str, Event]] = []
             watch.run(lambda: untold.extend(run_all(config, missing, mine.stop, mine.path, resources, lease)))
         lease.check()
@@ -153,7 +153,7 @@ def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storag
 
 
 def sweep_run(
-    config: Config, tracker: "Tracker", planned: Sequence[Planned], missing: Sequence[Planned]
+    config: Config, tracker: "Tracker | None", planned: Sequence[Planned], missing: Sequence[Planned]
 ) -> AbstractContextManager[str]:
     """Returns the context of the sweep's run in MLflow; the same sweep goes on in the same one."""
     from pipelines.cluster.session import parent_run
@@ -169,10 +169,10 @@ def sweep_run(
     )
 
 
-def row_of(plan: Plan, entry: Planned) -> Row:
+def row_of(plan: Plan, entry: Planned) -> BoardRow:
     """Returns what the display shows of an experiment before it starts."""
     piece = plan.piece(entry)
-    return Row(
+    return BoardRow(
         entry.name,
         entry.experiment.recipe.iterations,
         step=entry.step,

@@ -18,13 +18,12 @@ from pipelines.terminal.command import run_command
 from pipelines.tracking.recording import Sender
 from pipelines.tracking.tracker import OFFLINE, Tracker, tracking_uri
 from setr.errors import InputError
-from setr.files.atomic import read_json
 from setr.files.hashing import file_sha256
-from setr.planning.planned import Planned
 from setr.record.checking import checked_cells, checked_experiment
 from setr.record.events import Event, read_events
-from setr.record.ledger import EVENTS
-from setr.record.reading import EXPERIMENT, SCORES
+from setr.record.files import EVENTS, EXPERIMENT, SCORES
+from setr.record.reading import as_kept
+from setr.record.recorded import Recorded
 from setr.settings.config import Config
 from setr.settings.home import resolve
 from setr.study.experiment import Experiment
@@ -36,7 +35,7 @@ RECORD_TAG = "setr.record"  # SHA-256 of what was imported
 class Spool:
     """One experiment's record, and the folder it lies in if that is the experiment's."""
 
-    entry: Planned
+    entry: Recorded
     events: list[Event]
     sha256: str
 
@@ -90,7 +89,7 @@ def read_spool(path: Path) -> Spool:
     """Returns the record in a file; raises InputError if it does not say which experiment it is of."""
     events = read_events(path)
     starts = [event for event in events if event["event"] == "start" and "experiment" in event]
-    beside = read_json(path.parent / EXPERIMENT) if path.name == EVENTS else None
+    beside = as_kept(path.parent, EXPERIMENT) if path.name == EVENTS else {}
     try:
         described: dict[str, Any] = starts[-1] if starts else {**beside["job"], **beside} if beside else {}
         experiment = Experiment.from_dict(checked_experiment(described["experiment"]))
@@ -105,8 +104,7 @@ def read_spool(path: Path) -> Spool:
         ) from None
     # A record under a name of its own was taken out of its folder: what lies beside it may be anybody's.
     folder = path.parent if path.name == EVENTS else path.with_suffix("")
-    entry = Planned(experiment, cells, (), folder, (), "", 0)
-    return Spool(entry, events, file_sha256(path))
+    return Spool(Recorded(experiment, cells, folder), events, file_sha256(path))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ if __name__ == "__main__":
     enter("train")
 
 from pipelines.terminal.command import check_writable, run_command
-from pipelines.terminal.progress import Board, Row, SweepProgress
+from pipelines.terminal.progress import Board, BoardRow, SweepProgress
 from pipelines.terminal.start import add_anew, marked
 from setr.experiments.worker import let_first_rank_speak, run_experiment
 from setr.planning.experiments import plan_training
@@ -40,15 +40,13 @@ if TYPE_CHECKING:
 
 SECTIONS = ("data", "training", "sweep", "storage")
 
-Outcome = dict[str, Any]  # of setr.experiments.worker.run_experiment
-
 
 @dataclass
-class Session:
+class TrackedTraining:
     """What the first process holds: the experiment, and the runs it is recorded in."""
 
     planned: Planned
-    tracker: "Tracker"
+    tracker: "Tracker | None"  # None: nothing is sent
     parent: str
     tags: dict[str, str]
     register: bool  # in the model registry
@@ -61,7 +59,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         os.execv(sys.executable, (sys.executable, *launcher, *sys.argv))
     with distributed_context() as context, stop_on_signals() as stop:
         planned: list[Planned] = []  # on rank 0 alone, which decides what the others do
-        sessions: list[Session] = []
+        tracked: list[TrackedTraining] = []
 
         def replays() -> dict[str, Any] | None:
             """Returns the job of replaying a finished result of other code, None if there is none."""
@@ -80,7 +78,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
             if entry.state == "done":
                 return None
             check_writable(entry.folder)
-            sessions.append(_start_session(config, entry))
+            tracked.append(_start_tracking(config, entry))
             return entry.job(config, entry.folder / "stop", allow_drift=arguments.allow_drift)
 
         context = dataclasses.replace(context, versions=engine_versions(), should_stop=stop)
@@ -90,9 +88,9 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
 
             prove_experiment(replay, context)
         job = context.on_main(begin)
-        outcome: Outcome = {"status": "finished"}
+        outcome: dict[str, Any] = {"status": "finished"}
         if job is not None and context.is_main:
-            outcome = _recorded(sessions[0], lambda: run_experiment(job, context))
+            outcome = _recorded(tracked[0], lambda: run_experiment(job, context))
         elif job is not None:
             outcome = run_experiment(job, context)
     if context.is_main:
@@ -100,50 +98,52 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     return int(outcome.get("exit_status", 0))
 
 
-def _start_session(config: Config, planned: Planned) -> Session:
+def _start_tracking(config: Config, planned: Planned) -> TrackedTraining:
     # Imported where it is needed: the other ranks do not wait for MLflow.
     from pipelines.tracking.tracker import open_tracker
 
     tags = origin()
     tracker = open_tracker(config.tracking, resolve("."))
-    parent = tracker.start_parent(
-        f"train {planned.name}", {**tags, "setr.kind": "training"}, "One training started by hand."
-    )
-    tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
+    parent = ""
+    if tracker is not None:
+        parent = tracker.start_parent(
+            f"train {planned.name}", {**tags, "setr.kind": "training"}, "One training started by hand."
+        )
+        tracker.text_artifact(parent, DIFF_ARTIFACT, lineage().diff)
     keep_diff(resolve(config.storage.checkpoints), lineage())
-    return Session(planned, tracker, parent, tags, config.tracking.register_models)
+    return TrackedTraining(planned, tracker, parent, tags, config.tracking.register_models)
 
 
-def _recorded(session: Session, train: Callable[[], Outcome]) -> Outcome:
+def _recorded(tracked: TrackedTraining, train: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Returns the outcome of `train`, shown while it runs and written to MLflow."""
     from pipelines.tracking.recording import Recorder, finish_parent
 
-    planned = session.planned
-    row = Row(planned.name, planned.experiment.recipe.iterations, step=planned.step)
+    planned = tracked.planned
+    row = BoardRow(planned.name, planned.experiment.recipe.iterations, step=planned.step)
     board = SweepProgress(Board({planned.identity: row}), sys.stdout)
     recorder = Recorder(
         [planned],
-        session.tracker,
-        session.parent,
-        session.tags,
+        tracked.tracker,
+        tracked.parent,
+        tracked.tags,
         board.update,
-        register=session.register,
+        register=tracked.register,
         check=lambda: require_not_taken(planned.folder),
     )
-    outcome: Outcome = {"status": "failed"}
+    outcome: dict[str, Any] = {"status": "failed"}
     try:
         with board, recorder:
             outcome = train()
     finally:
         status = outcome["status"]
         ended = {"failed": status == "failed", "stopped": status == "stopped"}
-        problem = recorder.problem or finish_parent(session.tracker, session.parent, **ended)
+        problem = recorder.problem or finish_parent(tracked.tracker, tracked.parent, **ended)
         if problem:
             print(f"MLflow did not take everything ({problem}); the record in {planned.folder} is complete")
     return outcome
 
 
-def _print_end(planned: Planned, outcome: Outcome) -> None:
+def _print_end(planned: Planned, outcome: dict[str, Any]) -> None:
     if outcome["status"] == "finished":
         show(planned)
     elif outcome["status"] == "stopped":

@@ -61,10 +61,11 @@ def driver_folder(storage: Path) -> Iterator[DriverFolder]:
     _remove(folder.path)
 
 
-def clear_dead(storage: Path, tracker: Tracker) -> int:
+def clear_dead(storage: Path, tracker: Tracker | None) -> int:
     """Mends what drivers that died on this storage path left behind; returns how many there were.
 
-    Their runs in MLflow end, their files and Ray's session folders go. A driver that lives is left alone.
+    Their runs in MLflow end (without a `tracker` they are not asked for), their files and Ray's session folders go. A
+    driver that lives is left alone.
     """
     cleared = 0
     for path in sorted((storage / DRIVERS).glob("*")):
@@ -72,7 +73,8 @@ def clear_dead(storage: Path, tracker: Tracker) -> int:
             continue
         # Refused: it lives. Another driver that clears it at this moment is no reason to wait either.
         with contextlib.suppress(EnvironmentFailure), exclusive(path, wait_seconds=0.0):
-            _end_run(storage, path, tracker)
+            if tracker is not None:
+                _end_run(storage, path, tracker)
             _remove(path)
             cleared += 1
     return cleared

@@ -49,10 +49,10 @@ from setr.settings.home import PROJECT, SNAPSHOT
 from setr.training.distributed import Context
 
 # A job is a plain dictionary; work runs it and returns {"status": "finished" | "failed" | "stopped", ...}.
-Job = dict[str, Any]
-Work = Callable[[Job, Context], dict[str, Any]]
+JobRecord = dict[str, Any]
+Work = Callable[[JobRecord, Context], dict[str, Any]]
 
-# What a search may draw a value from: ("choice", [values]), ("uniform", [low, high]) or ("loguniform", [low, high]).
+# What a search may draw a value from: ("choice", [values of any kind]), ("uniform", [low, high]), ("loguniform", ...).
 Domain = tuple[str, list[Any]]
 
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # Ray sets it in a submitted job's driver
@@ -257,7 +257,7 @@ class Room:
 
 def run_side_by_side(
     work: Work,
-    jobs: Sequence[Job],
+    jobs: Sequence[JobRecord],
     *,
     resources: Mapping[str, float],
     room: Room,
@@ -296,7 +296,7 @@ def run_side_by_side(
     return outcomes
 
 
-_told_of_trials: list[Callable[[dict[str, Any]], None]] = []  # aside: Tune pickles its callbacks
+_told_of_trials: list[Callable[[dict[str, Any]], None]] = []  # of what was drawn; aside: Tune pickles its callbacks
 
 
 class _Starts(tune.Callback):
@@ -304,7 +304,7 @@ class _Starts(tune.Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **_: Any) -> None:
         for tell in _told_of_trials:
-            tell(trial.config["values"])
+            tell(trial.config["drawn"])
 
 
 def run_search(
@@ -330,14 +330,14 @@ def run_search(
     """
 
     def run(parameters: dict[str, Any]) -> None:
-        trial(parameters["values"], _single_process_context(), tune.report)
+        trial(_meant(space, parameters["drawn"]), _single_process_context(), tune.report)
 
     searcher: Any = BasicVariantGenerator(max_concurrent=concurrent, random_state=seed)
     if method == "bayesian":
         from ray.tune.search.optuna import OptunaSearch
 
         searcher = OptunaSearch(metric=metric, mode="max", seed=seed)
-    _told_of_trials[:] = [started]
+    _told_of_trials[:] = [lambda drawn: started(_meant(space, drawn))]
     first, last, factor = rungs
     scheduler = None
     if method == "asha":
@@ -352,7 +352,7 @@ def run_search(
         )
     tune.Tuner(
         tune.with_resources(run, dict(resources)),
-        param_space={"values": {name: _domain(domain, method) for name, domain in space.items()}},
+        param_space={"drawn": {name: _domain(domain, method) for name, domain in space.items()}},
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
@@ -371,14 +371,28 @@ def run_search(
 
 
 def _domain(domain: Domain, method: str) -> Any:
+    """Returns a domain as Tune has it: of choices their places, since not every searcher takes lists as values."""
     kind, values = domain
     if kind == "choice":
-        return tune.grid_search(values) if method == "grid" else tune.choice(values)
+        places = list(range(len(values)))
+        return tune.grid_search(places) if method == "grid" else tune.choice(places)
     return tune.loguniform(*values) if kind == "loguniform" else tune.uniform(*values)
 
 
+def _meant(space: Mapping[str, Domain], drawn: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the values that Tune has drawn, of choices the one at its place."""
+    return {name: space[name][1][value] if space[name][0] == "choice" else value for name, value in drawn.items()}
+
+
 def run_on_workers(
-    work: Work, job: Job, *, workers: int, resources: Mapping[str, float], max_failures: int, storage: Path, name: str
+    work: Work,
+    job: JobRecord,
+    *,
+    workers: int,
+    resources: Mapping[str, float],
+    max_failures: int,
+    storage: Path,
+    name: str,
 ) -> dict[str, Any]:
     """Runs one job on several workers through Ray Train (gloo on CPUs, NCCL on GPUs); returns rank 0's outcome.
 

@@ -17,8 +17,8 @@ from setr.errors import EnvironmentFailure
 from setr.experiments.worker import run_experiment
 from setr.planning.planned import Planned, workers_of
 from setr.record.events import Event, append_event, read_events
+from setr.record.files import EVENTS
 from setr.record.lease import Lease
-from setr.record.ledger import EVENTS
 from setr.settings.config import Config
 
 
@@ -60,7 +60,7 @@ def run_all(
     lease: Lease | None = None,
     *,
     work: cluster.Work = run_experiment,
-    job_of: Callable[[Planned], cluster.Job] | None = None,
+    job_of: Callable[[Planned], cluster.JobRecord] | None = None,
 ) -> list[tuple[str, Event]]:
     """Runs the experiments side by side; one that fails as often as it may is marked, and the others go on.
 

@@ -13,7 +13,7 @@ from pipelines.cluster.driver import quiet, stop_on_signal
 from pipelines.terminal.command import check_writable
 from pipelines.terminal.progress import Board, clock
 from setr.planning.planned import Planned
-from setr.record.equivalences import NAME as EQUIVALENCES
+from setr.record.files import EQUIVALENCES
 from setr.settings.config import Config
 from setr.settings.home import resolve
 

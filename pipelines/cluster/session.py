@@ -13,7 +13,7 @@ from pipelines.cluster.placement import growth, per_worker
 from pipelines.cluster.preflight import check_database, check_room, check_shared
 from pipelines.cluster.watch import RayLost
 from pipelines.tracking.recording import finish_parent, send_records
-from pipelines.tracking.tracker import IDENTITY_TAG, OFFLINE, Tracker, open_tracker
+from pipelines.tracking.tracker import IDENTITY_TAG, Tracker, open_tracker
 from setr.errors import EnvironmentFailure, InputError
 from setr.planning.planned import Planned
 from setr.record.lineage import DIFF_ARTIFACT, lineage, origin
@@ -26,7 +26,7 @@ LAST_LINES = 40  # of each of Ray's logs, kept when Ray is lost
 
 @contextlib.contextmanager
 def joined_cluster(
-    config: Config, tracker: Tracker, logs: Path, storage: Path, mine: DriverFolder
+    config: Config, tracker: Tracker | None, logs: Path, storage: Path, mine: DriverFolder
 ) -> Iterator[dict[str, float]]:
     """Yields the resources of a cluster that can do the sweep; raises before anything is placed on one that cannot."""
     resources = cluster.connect(log_folder=logs)
@@ -35,7 +35,8 @@ def joined_cluster(
         nodes = cluster.nodes()
         if not growth(config):
             check_room(nodes, per_worker(config, resources), scale=config.sweep.scale)
-        check_database(tracker.uri, len({node["address"] for node in nodes}))
+        if tracker is not None:
+            check_database(tracker.uri, len({node["address"] for node in nodes}))
         if os.environ.get("RAY_ADDRESS"):
             check_shared(storage, cluster.on_every_node)
         yield resources
@@ -70,7 +71,7 @@ def cluster_resources(config: Config, logs: Path, storage: Path, mine: DriverFol
 @contextlib.contextmanager
 def parent_run(
     config: Config,
-    tracker: Tracker,
+    tracker: Tracker | None,
     name: str,
     description: str,
     *,
@@ -78,7 +79,13 @@ def parent_run(
     key: str = "",
     parameters: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
-    """Yields the run that the experiments' runs are children of; one with the same `key` is continued."""
+    """Yields the run that the experiments' runs are children of, "" without a `tracker`.
+
+    One with the same `key` is continued.
+    """
+    if tracker is None:
+        yield ""
+        return
     try:
         parent = tracker.start_parent(name, {**origin(), **tags}, description, key=key)
     except Exception as error:  # it answered a moment ago
@@ -103,7 +110,7 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
     try:
         tracker = open_tracker(config.tracking, resolve("."))
         clear_dead(resolve(config.storage.checkpoints), tracker)
-        if tracker.uri != OFFLINE:
+        if tracker is not None:
             _send_unsent(config, planned, tracker)
     except (EnvironmentFailure, InputError) as error:
         print(f"{error}: run the same command again to send what is missing there")

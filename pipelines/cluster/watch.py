@@ -25,8 +25,8 @@ from setr.errors import EnvironmentFailure
 from setr.planning.planned import Planned
 from setr.record.claims import newest
 from setr.record.events import append_event
+from setr.record.files import EVENTS
 from setr.record.lease import Lease
-from setr.record.ledger import EVENTS
 
 POLL_SECONDS = 1.0
 THOROUGH_SECONDS = 5.0  # between two looks at what costs more: the processes' list, the leases

@@ -54,8 +54,7 @@ def run_command(
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help=f"e.g. {section}.<key>=<value>")
     arguments = parser.parse_intermixed_args(rewrite(sys.argv[1:]))
     if words:
-        arguments.words = [text for text in arguments.overrides if "=" not in text]
-        arguments.overrides = [text for text in arguments.overrides if "=" in text]
+        arguments.words, arguments.overrides = split_words(arguments.overrides)
 
     def run() -> int | None:
         config = read_settings(arguments.overrides, section=section, unused=unused)
@@ -63,6 +62,12 @@ def run_command(
         return work(config, arguments)
 
     sys.exit(exit_status(run, interrupted="interrupted: run the same command again to go on"))
+
+
+def split_words(texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Returns the plain words of a command line, and its settings (`key=value`); what is there as a file is a word."""
+    settings = [text for text in texts if "=" in text and not os.path.lexists(text)]
+    return [text for text in texts if text not in settings], settings
 
 
 def read_settings(overrides: Sequence[str], *, section: str = "", unused: Mapping[str, str] | None = None) -> Config:

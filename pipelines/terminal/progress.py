@@ -23,7 +23,7 @@ FORECAST_SECONDS = 600.0  # between two forecasts there
 
 
 @dataclass
-class Row:
+class BoardRow:
     """What is known of one experiment."""
 
     name: str
@@ -47,7 +47,7 @@ class Row:
 class Board:
     """The rows of a sweep by identity, and the speed they go at."""
 
-    rows: dict[str, Row] = field(default_factory=dict)
+    rows: dict[str, BoardRow] = field(default_factory=dict)
     begun: float = field(default_factory=time.time)
     slots: int = 1  # workers side by side
 
@@ -123,11 +123,11 @@ class Board:
         return taken / planned if planned else None
 
     @staticmethod
-    def _share_left(row: Row) -> float:
+    def _share_left(row: BoardRow) -> float:
         return (row.total_steps - row.step) / max(1, row.total_steps - row.from_step)
 
     @staticmethod
-    def _own_end(row: Row, now: float, planned: float) -> float:
+    def _own_end(row: BoardRow, now: float, planned: float) -> float:
         done = row.step - (row.first_step or 0)
         return (now - row.started) * (row.total_steps - row.step) / done if done > 0 else planned
 

@@ -14,7 +14,7 @@ _ID = re.compile(r"[\w-]{1,100}")
 _LATER = "mend it, or set MLFLOW_TRACKING_URI=offline and use pipelines/track_import.py later"
 
 
-class Asked:
+class CheckedClient:
     """Stands for a client: every method is the client's own, and raises EnvironmentFailure for whatever it raises."""
 
     def __init__(self, client: Any, address: str) -> None:

@@ -16,12 +16,12 @@ from pipelines.tracking.serving import LOADER, example, write_published
 from pipelines.tracking.tracker import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
 from setr.errors import InputError
 from setr.files.atomic import write_json
-from setr.planning.planned import Planned
 from setr.record.equivalences import is_equivalent
 from setr.record.events import Event, EventReader, Unrepeated, read_events
-from setr.record.ledger import EVENTS
+from setr.record.files import EVENTS, EXPERIMENT, PICTURE, RUN, SCORES
 from setr.record.lineage import DIFFS
-from setr.record.reading import EXPERIMENT, PICTURE, RUN, SCORES, read_experiment_file, read_run_file, read_scores_file
+from setr.record.reading import read_experiment_file, read_run_file, read_scores_file
+from setr.record.recorded import Recorded
 from setr.redaction import first_line
 from setr.reporting.numbers.results import CHECKPOINT_TAG, EXACT, Result, read_experiment, save_results
 from setr.reporting.site.places import relative
@@ -59,7 +59,7 @@ class Sender:
         self.runs: dict[str, str] = {}
         self.taken: dict[str, int] = {}  # of the events that a call could not send to their end
 
-    def send(self, entry: Planned, events: Sequence[Event], *, done: bool = False) -> None:
+    def send(self, entry: Recorded, events: Sequence[Event], *, done: bool = False) -> None:
         """Sends the next events of an experiment's record; `done`: it is scored, though the last event may be lost.
 
         The events have each point once (Unrepeated), so that it does not matter in which portions they go. After a
@@ -76,7 +76,7 @@ class Sender:
             if diff.is_file():
                 self.tracker.artifacts(run, [diff])
             self.runs[identity] = run
-            if run and (entry.folder / EXPERIMENT).is_file():
+            if (entry.folder / EXPERIMENT).is_file():
                 self.check()
                 # The report names the run also while the tracking server is away.
                 write_json(entry.folder / RUN, {"id": run, "url": self.tracker.url(run), "parent": self.parent})
@@ -94,12 +94,12 @@ class Sender:
             self.tracker.finish(run, stopped=True)
         self.taken.pop(identity, None)
 
-    def send_record(self, entry: Planned, events: Iterable[Event], *, done: bool) -> None:
+    def send_record(self, entry: Recorded, events: Iterable[Event], *, done: bool) -> None:
         """Sends a whole record, as it is on disk: steps that a later attempt repeated are in it twice."""
         once = Unrepeated()
         self.send(entry, [once(event) for event in events], done=done)
 
-    def _tags(self, entry: Planned, events: Sequence[Event]) -> dict[str, str]:
+    def _tags(self, entry: Recorded, events: Sequence[Event]) -> dict[str, str]:
         """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
         experiment = entry.experiment
         starts = [event["tags"] for event in events if event["event"] == "start" and "tags" in event]
@@ -119,7 +119,7 @@ class Sender:
             "setr.code": experiment.code,
         }
 
-    def finish(self, entry: Planned, run: str) -> None:
+    def finish(self, entry: Recorded, run: str) -> None:
         """Completes a finished experiment's run: final scores, checkpoint hash, record, picture."""
         if (entry.folder / SCORES).is_file():
             self._send_results(entry, run)
@@ -128,7 +128,7 @@ class Sender:
             self.tracker.set_tags(run, {"setr.gap": "imported without scores and pictures"})
         self.tracker.finish(run)
 
-    def _send_results(self, entry: Planned, run: str) -> None:
+    def _send_results(self, entry: Recorded, run: str) -> None:
         result = finished_result(entry)
         scores = {
             f"final/{name}/{metric}": value
@@ -149,7 +149,7 @@ class Sender:
         if self.register:
             self._register(entry, run, result)
 
-    def _register(self, entry: Planned, run: str, result: Result) -> None:
+    def _register(self, entry: Recorded, run: str, result: Result) -> None:
         experiment = entry.experiment
         name = "-".join((experiment.variant, experiment.dataset, experiment.scale))
         scores = ", ".join(
@@ -176,12 +176,12 @@ class Sender:
 
 
 class Recorder:
-    """Watches the records of planned experiments from a thread of the driver."""
+    """Watches the records of experiments from a thread of the driver."""
 
     def __init__(
         self,
-        planned: Sequence[Planned],
-        tracker: Tracker,
+        entries: Sequence[Recorded],
+        tracker: Tracker | None,
         parent: str,
         tags: Mapping[str, str],
         show: Callable[[list[tuple[str, Event]]], None],
@@ -189,13 +189,17 @@ class Recorder:
         register: bool = False,
         check: Callable[[], None] = lambda: None,
     ) -> None:
-        """Follow from what is on disk now: earlier attempts' events are not shown again, but sent with the next."""
-        self.sender, self.show = Sender(tracker, parent, tags, register=register, check=check), show
-        self.planned: dict[str, Planned] = {}
+        """Follow from what is on disk now: earlier attempts' events are not shown again, but sent with the next.
+
+        Without a `tracker` nothing is sent.
+        """
+        self.sender = None if tracker is None else Sender(tracker, parent, tags, register=register, check=check)
+        self.show = show
+        self.entries: dict[str, Recorded] = {}
         self.readers: dict[str, EventReader] = {}
         self.unrepeated: dict[str, Unrepeated] = {}
         self.earlier: dict[str, list[Event]] = {}  # a session before may have been cut off before it sent them
-        for entry in planned:
+        for entry in entries:
             self.add(entry)
         self.waiting: dict[str, list[Event]] = {}
         self.problem = ""  # why the tracking server did not take the last batch
@@ -203,14 +207,14 @@ class Recorder:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="recorder", daemon=True)
 
-    def add(self, entry: Planned) -> None:
+    def add(self, entry: Recorded) -> None:
         """Follows one more experiment from now on; one that is followed already is not added again."""
-        if entry.identity in self.planned:
+        if entry.identity in self.entries:
             return
         reader = EventReader(entry.folder / EVENTS)
         self.unrepeated[entry.identity] = Unrepeated()
         self.earlier[entry.identity] = self._first(entry.identity, reader)
-        self.planned[entry.identity] = entry
+        self.entries[entry.identity] = entry
         self.readers = {**self.readers, entry.identity: reader}  # the thread iterates over the one it has
 
     def __enter__(self) -> "Recorder":
@@ -231,31 +235,32 @@ class Recorder:
         while True:
             last = self._stop.is_set()
             news = {identity: events for identity, reader in self.readers.items() if (events := list(reader))}
-            for identity, events in news.items():
-                waiting = self.waiting.setdefault(identity, self.earlier.pop(identity, []))
-                waiting += self._first(identity, events)
             self.show([(identity, event) for identity, events in news.items() for event in events])
-            if last or time.monotonic() - flushed > self._pause:
-                self.flush(tries=5 if last else 1)
-                flushed = time.monotonic()
+            if self.sender is not None:
+                for identity, events in news.items():
+                    waiting = self.waiting.setdefault(identity, self.earlier.pop(identity, []))
+                    waiting += self._first(identity, events)
+                if last or time.monotonic() - flushed > self._pause:
+                    self._flush(self.sender, tries=5 if last else 1)
+                    flushed = time.monotonic()
             if last:
                 return
             self._stop.wait(POLL_SECONDS)
 
-    def flush(self, *, tries: int = 1) -> None:
+    def _flush(self, sender: Sender, *, tries: int = 1) -> None:
         """Sends the waiting events, until as many tries in a row got nowhere; what the server did not take is kept."""
         failures = 0
         left = list(self.waiting)
         while left and failures < tries:
             identity = left.pop(0)
-            events, taken = self.waiting.pop(identity), self.sender.taken.get(identity, 0)
+            events, taken = self.waiting.pop(identity), sender.taken.get(identity, 0)
             try:
-                self.sender.send(self.planned[identity], events)
+                sender.send(self.entries[identity], events)
             except Exception as error:  # the server's answer must never end a training
                 self.problem = first_line(error)
                 self.waiting[identity] = events  # at the end: one that is refused must not keep the others waiting
                 left.append(identity)
-                failures = failures + 1 if self.sender.taken.get(identity, 0) == taken else 1
+                failures = failures + 1 if sender.taken.get(identity, 0) == taken else 1
                 if failures < tries:
                     time.sleep(2.0)
         if not self.waiting:
@@ -264,16 +269,17 @@ class Recorder:
         self._pause = min(2 * self._pause, PATIENCE_SECONDS) if failures else FLUSH_SECONDS
 
 
-def finish_parent(tracker: Tracker, parent: str, *, failed: bool, stopped: bool) -> str:
-    """Marks the parent run as ended; returns what the tracking server had against it."""
+def finish_parent(tracker: Tracker | None, parent: str, *, failed: bool, stopped: bool) -> str:
+    """Marks the parent run, if there is one, as ended; returns what the tracking server had against it."""
     try:
-        tracker.finish(parent, failed=failed, stopped=stopped)
+        if tracker is not None:
+            tracker.finish(parent, failed=failed, stopped=stopped)
     except Exception as error:  # the server's answer must neither end a training nor hide how a sweep went
         return first_line(error)
     return ""
 
 
-def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned], *, register: bool = False) -> None:
+def send_records(tracker: Tracker, parent: str, entries: Sequence[Recorded], *, register: bool = False) -> None:
     """Sends whole records of finished experiments that nobody trains now."""
     sender = Sender(tracker, parent, {}, register=register)
     for entry in entries:
@@ -283,7 +289,7 @@ def send_records(tracker: Tracker, parent: str, entries: Sequence[Planned], *, r
             print(f"note: {entry.name} is not sent: {error}")
 
 
-def description(entry: Planned) -> str:
+def description(entry: Recorded) -> str:
     """Returns what the MLflow UI shows above a run, in Markdown."""
     experiment = entry.experiment
     about = f"**{experiment.variant}**, {experiment.schedule} on {experiment.dataset}, {experiment.scale} scale"
@@ -298,7 +304,7 @@ def description(entry: Planned) -> str:
     return "\n".join(lines)
 
 
-def _kept_tags(entry: Planned) -> dict[str, str]:
+def _kept_tags(entry: Recorded) -> dict[str, str]:
     """Returns what the training was told of the code and environment it began with."""
     try:
         tags: dict[str, str] = read_experiment_file(entry.folder)["job"].get("tags", {})
@@ -307,7 +313,7 @@ def _kept_tags(entry: Planned) -> dict[str, str]:
     return tags
 
 
-def finished_result(entry: Planned) -> Result:
+def finished_result(entry: Recorded) -> Result:
     """Returns everything a report needs of a finished experiment, read from its folder.
 
     Raises InputError where scores or experiment are damaged. The experiment itself is also known from the plan, where
@@ -336,7 +342,7 @@ def finished_result(entry: Planned) -> Result:
     )
 
 
-def _proof(entry: Planned, trace: str) -> dict[str, Any]:
+def _proof(entry: Recorded, trace: str) -> dict[str, Any]:
     """Returns what shows that a result that other code has trained is one of the code here; {} where it trained it."""
     trained = entry.experiment.code
     if not entry.code or entry.code == trained:
@@ -349,7 +355,7 @@ def _proof(entry: Planned, trace: str) -> dict[str, Any]:
     return {"code": found.code, "modules": entry.modules, "when": when, "host": found.host, "how": how}
 
 
-def parameters(entry: Planned) -> dict[str, Any]:
+def parameters(entry: Recorded) -> dict[str, Any]:
     """Returns what MLflow shows as the run's parameters: the experiment and its recipe, flat."""
     record = entry.experiment.as_dict()
     recipe = record.pop("recipe")

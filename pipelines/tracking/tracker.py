@@ -35,7 +35,7 @@ from mlflow.types import Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.uri import is_local_uri
 
-from pipelines.tracking.answers import Asked, checked_id
+from pipelines.tracking.answers import CheckedClient, checked_id
 from pipelines.tracking.database import check_file
 from pipelines.tracking.moved_database import follow_move
 from setr.errors import EnvironmentFailure, SetrError
@@ -65,6 +65,7 @@ KEY_TAG = "setr.key"  # what a parent run is found again by
 PARENT_TAG = "mlflow.parentRunId"
 NOTE_TAG = "mlflow.note.content"  # the description, in Markdown
 RECORD_ARTIFACT = "record.json"
+SAMPLING_SECONDS = 5.0  # between two looks at this machine's load
 UPLOAD_SECONDS = "600"  # for the answer to a model's upload, which may be a gigabyte
 
 
@@ -113,7 +114,7 @@ class Tracker:
         client, self.experiment_id = self._within(
             config.timeout_seconds, lambda: _open(self.uri, config.experiment, artifacts)
         )
-        self.client = cast(MlflowClient, Asked(client, self.address))
+        self.client = cast(MlflowClient, CheckedClient(client, self.address))
 
     def _within(self, seconds: float, connect: Any) -> Any:
         """Returns connect(), or raises if it fails or takes longer than `seconds`."""
@@ -239,13 +240,12 @@ class Tracker:
         """Writes tags, replacing earlier values."""
         self.client.log_batch(run_id, tags=[RunTag(key, redact(str(value))[:8000]) for key, value in tags.items()])
 
-    def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
-        """Writes the metrics of `events` with a step above `after_step`; returns the number of points."""
+    def replay(self, run_id: str, events: Sequence[Event]) -> int:
+        """Writes the metrics of `events`; returns the number of points."""
         points = [
             Metric(_grouped(name), value, int(seconds * 1000), step)
             for name, series in curves(list(events)).items()
             for step, value, seconds in series
-            if step > after_step
         ]
         for start in range(0, len(points), BATCH):
             self.client.log_batch(run_id, metrics=points[start : start + BATCH])
@@ -329,10 +329,12 @@ class Tracker:
         self.client.set_terminated(run_id, "FAILED" if failed else "KILLED" if stopped else "FINISHED")
 
     @contextmanager
-    def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
-        """Records CPU, memory, disk and network of this machine with the run, every `seconds`."""
+    def system_metrics(self, run_id: str) -> Iterator[None]:
+        """Records CPU, memory, disk and network of this machine with the run, every few seconds."""
         mlflow.set_tracking_uri(self.uri)
-        monitor = SystemMetricsMonitor(run_id, sampling_interval=seconds, resume_logging=True, tracking_uri=self.uri)
+        monitor = SystemMetricsMonitor(
+            run_id, sampling_interval=SAMPLING_SECONDS, resume_logging=True, tracking_uri=self.uri
+        )
         monitor.start()
         try:
             yield
@@ -359,77 +361,9 @@ def _patience() -> Iterator[None]:
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = before
 
 
-class OfflineTracker(Tracker):
-    """Stands in where no server can be reached: keeps nothing, the experiments' records are imported later."""
-
-    uri = address = OFFLINE
-    local = True
-
-    def __init__(self) -> None:
-        """Connect to nothing."""
-
-    def start_parent(self, name: str, tags: Mapping[str, str], description: str, *, key: str = "") -> str:
-        """Returns no id."""
-        return ""
-
-    def start_child(self, parent: str, identity: str, name: str, tags: Mapping[str, str]) -> str:
-        """Returns no id."""
-        return ""
-
-    def runs(self, query: str = "") -> Iterator[TrackedRun]:
-        """Yields nothing."""
-        return iter(())
-
-    def run(self, run_id: str) -> None:
-        """Returns None."""
-
-    def url(self, run_id: str) -> str:
-        """Returns no address."""
-        return ""
-
-    def metrics(self, run_id: str) -> dict[str, float]:
-        """Returns none."""
-        return {}
-
-    def replay(self, run_id: str, events: Sequence[Event], after_step: int = -1) -> int:
-        """Writes nothing."""
-        return 0
-
-    def fetch_artifact(self, run_id: str, name: str, folder: str = "") -> bytes | None:
-        """Returns None."""
-        return None
-
-    def set_parameters(self, run_id: str, parameters: Mapping[str, Any]) -> None:
-        """Writes nothing."""
-
-    def set_tags(self, run_id: str, tags: Mapping[str, str]) -> None:
-        """Writes nothing."""
-
-    def artifacts(self, run_id: str, files: Iterable[Path]) -> None:
-        """Stores nothing."""
-
-    def folder_artifact(self, run_id: str, folder: Path, name: str) -> None:
-        """Stores nothing."""
-
-    def text_artifact(self, run_id: str, name: str, text: str) -> None:
-        """Stores nothing."""
-
-    def register(self, run_id: str, name: str, data: Path, **_: Any) -> str:
-        """Registers nothing."""
-        return ""
-
-    def finish(self, run_id: str, *, failed: bool = False, stopped: bool = False) -> None:
-        """Marks nothing."""
-
-    @contextmanager
-    def system_metrics(self, run_id: str, seconds: float = 5.0) -> Iterator[None]:
-        """Records nothing."""
-        yield
-
-
-def open_tracker(config: TrackingConfig, home: Path) -> Tracker:
-    """Returns the tracker of the settings; `offline` is one that keeps nothing."""
-    return OfflineTracker() if tracking_uri(config, home) == OFFLINE else Tracker(config, home)
+def open_tracker(config: TrackingConfig, home: Path) -> Tracker | None:
+    """Returns the tracker of the settings, None for `offline`."""
+    return None if tracking_uri(config, home) == OFFLINE else Tracker(config, home)
 
 
 def _open(uri: str, experiment: str, artifacts: str | None) -> tuple[MlflowClient, str]:

@@ -17,7 +17,8 @@ from setr.models.segmenter import Segmenter
 from setr.models.weights import import_checkpoint
 from setr.record.checkpoint import weights_to_score
 from setr.record.checkpoint_names import steps
-from setr.record.reading import EXPERIMENT, read_experiment_file
+from setr.record.files import EXPERIMENT
+from setr.record.reading import read_experiment_file
 from setr.settings.home import home
 from setr.study.experiment import Experiment, model_of
 from setr.study.protocols import Protocol, overlapping, protocol
@@ -34,14 +35,17 @@ class Opened:
     source: str  # what was opened, in words
 
 
-def open_model(path: Path, *, data: str = "", num_heads: int | None = None) -> Opened:
+def open_model(
+    path: Path, *, data: str = "", num_heads: int | None = None, taps: tuple[int, ...] | None = None
+) -> Opened:
     """Returns the model of a checkpoint: a step folder, the folder of an experiment, or a checkpoint file.
 
     A file may be an export of this project or a checkpoint of the authors or of mmsegmentation. `data` names the data
-    set whose classes and protocol are taken where the checkpoint does not say (guessed from the number of classes).
+    set whose classes and protocol are taken where the checkpoint does not say (guessed from the number of classes),
+    `num_heads` and `taps` what a file does not say of its encoder.
     """
     if not path.is_dir():
-        model, receipt = import_checkpoint(path, num_heads=num_heads)
+        model, receipt = import_checkpoint(path, num_heads=num_heads, taps=taps)
         data = data or _data_set_with(model.num_classes)
         names = _classes(data, model.num_classes)
         return Opened(model, *names, _protocol(model, data), f"{path} ({receipt.format})")

@@ -16,7 +16,8 @@ from setr.models.importing.receipt import Receipt
 from setr.models.segmenter import Segmenter
 from setr.models.weights import import_checkpoint
 from setr.record.checkpoint_names import steps
-from setr.record.reading import EXPERIMENT, SCORES, read_experiment_file, read_scores_file
+from setr.record.files import EXPERIMENT, SCORES
+from setr.record.reading import read_experiment_file, read_scores_file
 from setr.settings.config import Config, EvaluationConfig
 from setr.settings.home import resolve
 from setr.study.experiment import Experiment

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from setr.data.shards import Shards
 from setr.errors import InputError
 from setr.experiments.job import Job
-from setr.files.atomic import read_json
 from setr.models.variants import structure_parts
 from setr.record.earlier import words
 from setr.record.equivalences import is_equivalent
-from setr.record.reading import SCORES
+from setr.record.files import SCORES
+from setr.record.reading import as_kept
 from setr.study.code import differing_modules, scoring_code, training_code
 
 
@@ -73,7 +73,7 @@ def require_same_data(job: Job, shards: Mapping[str, Shards]) -> None:
 
 def _shown_equal(job: Job) -> bool:
     folder = job.folder
-    trace = str((read_json(folder / SCORES) or {}).get("trace", ""))
+    trace = str(as_kept(folder, SCORES).get("trace", ""))
     found = is_equivalent(
         folder, trained=job.experiment.code, code=job.code, trace_sha256=trace, scoring=scoring_code()
     )

@@ -12,10 +12,10 @@ from setr.evaluation.recount import recount
 from setr.experiments.agreement import require_own_code, require_same_data
 from setr.experiments.job import Job
 from setr.experiments.worker import new_model, prepare_process
-from setr.files.atomic import read_json
 from setr.record.equivalences import Verdict, record
+from setr.record.files import SCORES, areas_name
 from setr.record.lineage import SNAPSHOT_TAG
-from setr.record.reading import SCORES
+from setr.record.reading import as_kept
 from setr.record.snapshot import require_code
 from setr.redaction import first_line
 from setr.study.code import scoring_code
@@ -55,7 +55,7 @@ def _replayed(job: Job, context: Context) -> Verdict:
     require_own_code(job, replay=True)
     shards = prepare_process(job, context)
     require_same_data(job, shards)
-    stored = read_json(job.folder / SCORES) or {}
+    stored = as_kept(job.folder, SCORES)
     trained = Trained(
         job.folder,
         job.experiment.identity,
@@ -85,7 +85,7 @@ def _counted(
             model,
             shards,
             Protocol(**score["protocol"]),
-            folder / f"areas-{name}.npz",
+            folder / areas_name(name),
             device=context.device,
             rank=context.rank,
             world_size=context.world_size,

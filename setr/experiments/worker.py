@@ -21,23 +21,23 @@ from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.experiments.agreement import require_own_code, require_same_data
 from setr.experiments.job import Job
 from setr.experiments.scores import save_areas, save_picture, score_record, size_of
-from setr.files.atomic import read_json, write_json
+from setr.files.atomic import write_json
 from setr.models.segmenter import Segmenter, seeded_segmenter
 from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import structure_of
 from setr.models.weights import published_values
 from setr.record.events import append_event
+from setr.record.files import EVENTS, EXPERIMENT, PICTURE, SCORES, areas_name
 from setr.record.lease import Lease, exclusive
-from setr.record.ledger import EVENTS, is_scored, remember, state_of
+from setr.record.ledger import is_scored, remember, state_of
 from setr.record.lineage import SNAPSHOT_TAG
-from setr.record.reading import EXPERIMENT, PICTURE, SCORES
+from setr.record.reading import as_kept, read_identity_file
 from setr.record.snapshot import require_code
 from setr.study.experiment import Experiment
 from setr.study.protocols import Protocol
 from setr.training.distributed import Context
 from setr.training.execution import Execution
 from setr.training.loop import Outcome, Stopped, train
-from setr.training.resume import IDENTITY
 
 
 def let_first_rank_speak() -> None:
@@ -110,7 +110,7 @@ def _run_and_record(job: Job, context: Context, lease: Lease | None, fence: Leas
 def _is_ours(job: Job) -> bool:
     """Returns whether the folder trains the job's experiment, or nothing yet."""
     identity = job.experiment.identity
-    return (read_json(job.folder / IDENTITY) or {}).get("identity", identity) == identity
+    return (read_identity_file(job.folder) or {}).get("identity", identity) == identity
 
 
 def _run(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
@@ -151,7 +151,7 @@ def _run(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
     evaluations = [newest.get(protocol.name) or score(model, protocol) for protocol in missing]
     if context.rank == 0:
         for evaluation in evaluations:
-            save_areas(evaluation, folder / f"areas-{evaluation.protocol.name}.npz", owner=lease)
+            save_areas(evaluation, folder / areas_name(evaluation.protocol.name), owner=lease)
         save_picture(model, shards["val"], protocols[0], folder / PICTURE, owner=lease)
         scores = kept | {found.protocol.name: score_record(found, scored_on) for found in evaluations}
         # The scores come last: with them the experiment counts as done.
@@ -200,7 +200,7 @@ def _is_done(folder: Path, experiment: Experiment, protocols: Sequence[Protocol]
 
 def _kept_scores(folder: Path, outcome: Outcome) -> dict[str, Any]:
     """Returns the scores by protocol that the very same checkpoint was given before."""
-    stored = read_json(folder / SCORES) or {}
+    stored = as_kept(folder, SCORES)
     scores = stored.get("scores") if stored.get("checkpoint") == outcome.checkpoint.sha256 else None
     return (
         {name: score for name, score in scores.items() if isinstance(score, dict)} if isinstance(scores, dict) else {}

@@ -19,12 +19,12 @@ from setr.files.hashing import file_sha256
 from setr.models.encoder import TappedVisionTransformer
 from setr.models.hybrid import ResNetEncoder
 from setr.models.importing.checkpoint_file import CheckpointFile, read_checkpoint
+from setr.models.importing.filling import INTERPOLATIONS, Placement, place, require_encoder
 from setr.models.importing.inferred_spec import Inferred, infer_encoder, infer_spec
 from setr.models.importing.key_maps import OWN, KeyMap, map_keys, name_architecture
-from setr.models.importing.placement import INTERPOLATIONS, Placement, place, require_encoder
 from setr.models.importing.pretrained_files import fetch_pretrained
 from setr.models.importing.receipt import Receipt, TensorEntry, joined
-from setr.models.importing.stored_settings import settings_in
+from setr.models.importing.stored_config import stored_config_in
 from setr.models.importing.weight_files import is_file_name
 from setr.models.segmenter import Segmenter, build_segmenter
 from setr.models.spec_json import spec_from_json, spec_to_json
@@ -111,7 +111,7 @@ def _infer(
     if key_map.format is OWN:
         return Inferred(_own_spec(file), {"spec_from": "the file's header"})
     shapes = {parameter: tuple(file.tensors[key].shape) for parameter, key in key_map.keys.items()}
-    settings = settings_in(file.metadata)
+    settings = stored_config_in(file.metadata)
     if key_map.format.holds != "transformer":
         return infer_spec(
             shapes,

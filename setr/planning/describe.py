@@ -66,15 +66,15 @@ def describe(
     planned = Planned(
         experiment,
         cell_keys,
-        protocols,
         resolve(config.storage.checkpoints) / experiment.identity,
+        protocols,
         found.weights,
         "to do",
         0,
         found.validation,
         found.missing,
-        code.sha256,
-        code.modules,
+        code=code.sha256,
+        modules=code.modules,
     )
     if found.missing:
         return planned

@@ -3,19 +3,18 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from setr.errors import InputError
 from setr.experiments.job import run_settings
 from setr.planning.plan import Ways
 from setr.planning.throughput import Measurement, evaluations_of, kind_of
-from setr.record.ledger import EVENTS
-from setr.record.reading import EXPERIMENT
+from setr.record.events import last_attempt
+from setr.record.files import EVENTS, EXPERIMENT
+from setr.record.reading import as_kept
 from setr.study.experiment import Experiment
 
 MEASURED = "measured.json"  # in the results' folder; written by benchmarks/plan_memory.py
 NEWEST = 200  # experiments that are read: speed changes with the machine
-WHOLE_BYTES = 4_000_000  # records longer than this are not read
 
 
 def measurements(storage: Path, results: Path) -> list[Measurement]:
@@ -48,7 +47,7 @@ def _training(folder: Path) -> Measurement | None:
     finished, started = last_attempt(folder / EVENTS)
     if finished is None or started is None:
         return None
-    record = json.loads((folder / EXPERIMENT).read_text(encoding="utf-8"))
+    record = as_kept(folder, EXPERIMENT)
     experiment, settings = Experiment.from_dict(record["experiment"]), run_settings(record["job"])
     recipe = experiment.recipe
     ways = Ways(int(started["world_size"]), settings.micro_batch, settings.activation_checkpointing)
@@ -71,17 +70,3 @@ def _training(folder: Path) -> Measurement | None:
         other=seconds["setup"] + seconds["checkpoint"],
         memory=int(finished.get("peak_memory_bytes", 0)),
     )
-
-
-def last_attempt(path: Path) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """Returns the `finished` event of a record and the `start` event of its attempt, None where there is none."""
-    started: dict[str, Any] | None = None
-    found: tuple[dict[str, Any] | None, dict[str, Any] | None] = (None, None)
-    if path.stat().st_size > WHOLE_BYTES:
-        return found
-    for line in path.read_text(encoding="utf-8").splitlines():
-        if '"event": "start"' in line:
-            started = json.loads(line)
-        elif '"event": "finished"' in line:
-            found = json.loads(line), started
-    return found

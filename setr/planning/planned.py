@@ -1,8 +1,7 @@
 """An experiment as it is planned: the cells it fills, what is there already, and its job."""
 
 import dataclasses
-import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,41 +11,24 @@ from setr.experiments.job import Job, settings_of
 from setr.record.lease import Lease
 from setr.record.ledger import state_of
 from setr.record.lineage import origin
+from setr.record.recorded import Recorded
 from setr.settings.config import Config
 from setr.settings.home import resolve_location
-from setr.study.experiment import Experiment
 from setr.study.protocols import Protocol
 
 
 @dataclass(frozen=True)
-class Planned:
+class Planned(Recorded):
     """One experiment of a sweep with the cells it fills and what is there already."""
 
-    experiment: Experiment
-    cells: tuple[str, ...]
     protocols: tuple[Protocol, ...]
-    folder: Path
     weights: tuple[Path, ...]  # files: transformer first, then the CNN
     state: str  # done | to score | changed | resumable | to do | failed (setr.record.ledger)
     step: int  # of the newest checkpoint
     validation: str = ""  # hash of the manifest of the images that it is scored on
     missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
-    code: str = ""  # hash of the code here that the experiment would run through; that of its training is its own
-    modules: Mapping[str, Mapping[str, str]] = dataclasses.field(default_factory=dict)  # of that code
     why: str = ""  # why it is not done, where a finished one is near or its own record is damaged
     earlier: "Planned | None" = None  # the finished one of the same spec that a replay may show to be the same
-
-    @functools.cached_property
-    def identity(self) -> str:
-        """Returns the experiment's identity."""
-        return self.experiment.identity
-
-    @property
-    def name(self) -> str:
-        """Returns what people read: variant, schedule and seed."""
-        experiment = self.experiment
-        seed = f" seed {experiment.seed}" if experiment.seed else ""
-        return f"{experiment.variant} {experiment.schedule}{seed}"
 
     def state_now(self) -> tuple[str, int]:
         """Returns state and step as they are now."""

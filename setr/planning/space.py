@@ -21,7 +21,7 @@ from setr.planning.planned import Planned
 from setr.settings.config import Config, TrainingConfig
 from setr.study.recipes import Recipe
 
-Domain = tuple[str, list[Any]]  # choice, of values as JSON text | uniform | loguniform, low and high
+Domain = tuple[str, list[Any]]  # choice, of values | uniform | loguniform, low and high
 Values = Mapping[str, Any]
 
 PARTS = {"decoder": "decoder", "encoder": "encoder", "weights": "pre"}  # of a variant: VARIANTS' fields
@@ -44,8 +44,8 @@ def read_space(config: Config) -> dict[str, Domain]:
     domains = {name: _domain(name, values, config.search.method) for name, values in space.items()}
     if "variant" in domains and PARTS.keys() & domains.keys():
         raise InputError("E_SPACE", "a variant and parts of one", where="search.space", remedy="keep one of the two")
-    corners = [_corners(domain) for domain in domains.values()]
-    for values in itertools.islice(itertools.product(*corners), CORNERS):
+    corners = itertools.product(*(values for _, values in domains.values()))
+    for values in itertools.islice(corners, CORNERS):
         entry = planned_of(config, dict(zip(domains, values, strict=True)))
         made, recipe = entry.experiment, entry.experiment.recipe
         _buildable(made.variant, entry.protocols[0].num_classes, recipe.crop_size, made.scale, recipe.flavour)
@@ -59,11 +59,6 @@ def planned_of(config: Config, values: Values) -> Planned:
     if config.search.iterations:
         recipe["iterations"] = config.search.iterations
     return plan_training(dataclasses.replace(config, training=dataclasses.replace(training, recipe=recipe)))
-
-
-def decoded(values: Values) -> dict[str, Any]:
-    """Returns drawn values as they are meant: choices travel as JSON text, which every searcher takes."""
-    return {name: json.loads(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def command_of(config: Config, values: Values) -> str:
@@ -117,7 +112,7 @@ def _domain(name: str, values: Any, method: str) -> Domain:
     if isinstance(values, list):
         if not values:
             raise InputError("E_SPACE", "no choices", where=where, expected="one or more values")
-        return "choice", [json.dumps(value) for value in values]
+        return "choice", values
     shape = "a list, or {uniform: [low, high]}, or {loguniform: [low, high]}"
     if not isinstance(values, dict) or len(values) != 1 or not {"uniform", "loguniform"} & values.keys():
         raise InputError("E_SPACE", "not a range of values", where=where, found=values, expected=shape)
@@ -131,11 +126,6 @@ def _domain(name: str, values: Any, method: str) -> Domain:
     if method == "grid":
         raise InputError("E_SPACE", "a grid has no end here", where=where, found=kind, expected="a list of choices")
     return kind, [float(bound) for bound in bounds]
-
-
-def _corners(domain: Domain) -> list[Any]:
-    kind, values = domain
-    return [json.loads(value) for value in values] if kind == "choice" else values
 
 
 def _is_number(value: Any) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import MISSING, fields
 from typing import Any
 
 from setr.errors import InputError
+from setr.record.files import RUN, SCORES
 from setr.record.values import BINS, HASH, NAME, mapping, number, optional, place, plain, sequence, text, whole, wrong
 from setr.redaction import redact, without_secrets
 from setr.study.cells import find_cell
@@ -106,7 +107,7 @@ def checked_scores(value: Any, where: str = "scores", *, classes: int = 0) -> di
 
 def checked_scored(value: Any) -> dict[str, Any]:
     """Returns the contents of a folder's scores.json: scores, and what they are scores of."""
-    record, where = mapping(value, "scores.json"), "scores.json"
+    record, where = mapping(value, SCORES), SCORES
     classes = [text(name, f"{where} classes", most=200) for name in sequence(record.get("classes", ()), "classes")]
     checked = {
         **{name: plain(entry, f"{where} {name}") for name, entry in record.items()},
@@ -142,7 +143,7 @@ def checked_job(value: Any) -> dict[str, Any]:
 
 def checked_run(value: Any) -> dict[str, str]:
     """Returns the contents of a folder's run.json: the tracked run's id, address and parent."""
-    record = mapping(value, "run.json")
+    record = mapping(value, RUN)
     return {
         "id": text(record.get("id", ""), "run.json id", most=100, pattern=_RUN),
         "url": _url(record.get("url", ""), "run.json url"),

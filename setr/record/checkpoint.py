@@ -41,7 +41,7 @@ from setr.record.checkpoint_names import STEP_NAME, step_name, step_of, steps
 
 SCHEMA = 1
 _MANIFEST = "manifest.json"
-_STATE = "state.json"
+STATE = "state.json"
 
 Tensors = Mapping[str, Mapping[str, Tensor]]  # {"model": {...}, "optimizer": {...}}: one safetensors file each
 
@@ -104,7 +104,7 @@ def _write(folder: Path, step: int, tensors: Tensors, state: Mapping[str, Any]) 
         path = folder / f"{name}.safetensors"
         safetensors.torch.save_file(dict(entries), path)
         give_rights(path)
-    _write_json(folder / _STATE, {**state, "step": step})
+    _write_json(folder / STATE, {**state, "step": step})
     files = {}
     for path in sorted(folder.iterdir()):
         with path.open("rb") as file:
@@ -129,13 +129,13 @@ def load(path: Path, *, identities: Collection[str] | None = None) -> Checkpoint
     _require(path, "files", ", ".join(sorted(found)), ", ".join(sorted(manifest["files"])))
     contents = {name: _read_file(path / name, entry) for name, entry in manifest["files"].items()}
     try:
-        state = json.loads(contents.pop(_STATE))
+        state = json.loads(contents.pop(STATE))
         # Parsed from the very bytes that were hashed, not from a mapping of a file that may change.
         tensors = {name.removesuffix(".safetensors"): safetensors.torch.load(data) for name, data in contents.items()}
     except (KeyError, ValueError, RecursionError, SafetensorError) as error:
         raise IntegrityError("E_CHECKPOINT", "cannot be read", where=path, found=error) from None
     for key in ("step", "identity"):
-        _require(path, f"{key} in {_STATE}", state.get(key, ""), manifest[key])
+        _require(path, f"{key} in {STATE}", state.get(key, ""), manifest[key])
     for file, entries in tensors.items():
         for name, tensor in entries.items():
             if tensor.is_floating_point() and not torch.isfinite(tensor).all():
@@ -156,7 +156,7 @@ def load_latest(
     left behind is removed (an `owner` has removed it when the folder became its own).
     """
     if owner is None:
-        sweep(root)
+        remove_leftovers(root)
     for path in reversed(steps(root)):
         try:
             return load(path, identities=identities)
@@ -183,7 +183,7 @@ def manifest_hash(path: Path) -> str:
     return _read_manifest(path)[1]
 
 
-def sweep(root: Path) -> None:
+def remove_leftovers(root: Path) -> None:
     """Removes what interrupted writes and deletions left behind; nobody else may be writing."""
     if root.is_dir():
         for path in root.glob(f"{OWNED}*"):
@@ -272,7 +272,7 @@ def _json(value: object) -> str:
 
 
 def _beside(path: Path, owner: Owner | None) -> Path:
-    """Returns a temporary name beside `path` that sweep(), or the owner's successor, clears away."""
+    """Returns a temporary name beside `path` that remove_leftovers(), or the owner's successor, clears away."""
     return temporary_path(path, owner) if owner is not None else path.with_name(f"{OWNED}{path.name}-{os.getpid()}")
 
 

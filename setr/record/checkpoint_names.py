@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-IDENTITY = "identity.json"  # what the folder trains (setr.training.resume)
 STEP_NAME = re.compile(r"step-(\d{8,})")
 
 

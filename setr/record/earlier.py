@@ -1,15 +1,14 @@
 """What lies finished in the storage path: the experiments of a spec, and what a planned one differs in from them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from setr.errors import InputError
-from setr.files.atomic import read_json
-from setr.record.checkpoint_names import IDENTITY
 from setr.record.equivalences import Proof, comparisons, is_equivalent
-from setr.record.reading import SCORES
+from setr.record.files import SCORES
+from setr.record.reading import as_kept, read_identity_file
 from setr.study.code import differing_modules, scoring_code
 from setr.study.experiment import Experiment
 from setr.study.spec import differences
@@ -63,9 +62,9 @@ def shelf(storage: Path) -> Shelf:
     """Returns the finished experiments of a storage path; folders that cannot be read are passed over."""
     finished, old = [], 0
     for folder in sorted(storage.glob("*/")):
-        record = (read_json(folder / IDENTITY) or {}).get("experiment")
-        scores = read_json(folder / SCORES) if record else None
-        if not isinstance(record, Mapping) or not isinstance(scores, Mapping):
+        record = (read_identity_file(folder) or {}).get("experiment")
+        scores = as_kept(folder, SCORES) if record else None
+        if not record or not scores:
             continue
         if "spec" not in record:
             old += 1

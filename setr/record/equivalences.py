@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from setr.files.atomic import append
+from setr.record.files import EQUIVALENCES
 from setr.study.experiment import canonical_json
 
-NAME = "equivalences.jsonl"
 SCHEMA = 1
 FIRST_STEPS = 4  # that a replay trains again from the start
 
@@ -67,7 +67,7 @@ def record(folder: Path, *, trained: str, code: str, verdict: Verdict) -> None:
         "host": socket.gethostname(),
     }
     line = canonical_json({**entry, "sha256": _digest(entry)}) + "\n"
-    append(folder / NAME, line.encode())
+    append(folder / EQUIVALENCES, line.encode())
 
 
 def is_equivalent(folder: Path, *, trained: str, code: str, trace_sha256: str, scoring: str = "") -> Proof | None:
@@ -87,23 +87,10 @@ def is_equivalent(folder: Path, *, trained: str, code: str, trace_sha256: str, s
 def comparisons(folder: Path) -> list[Proof]:
     """Returns all whole and unedited lines in order, equal or not; others are passed over."""
     try:
-        lines = (folder / NAME).read_bytes().splitlines(keepends=True)
+        lines = (folder / EQUIVALENCES).read_bytes().splitlines(keepends=True)
     except OSError:
         return []
     return [proof for line in lines if line.endswith(b"\n") and (proof := _parse(line)) is not None]
-
-
-def damaged_lines(folder: Path) -> list[int]:
-    """Returns the numbers, from 1, of lines that are cut or were edited; they prove nothing."""
-    try:
-        lines = (folder / NAME).read_bytes().splitlines(keepends=True)
-    except OSError:
-        return []
-    return [
-        number
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and (not line.endswith(b"\n") or _parse(line) is None)
-    ]
 
 
 def _shows(verdict: Verdict, trace_sha256: str, scoring: str) -> bool:

@@ -1,9 +1,6 @@
-"""The ledger's files in an experiment's folder: what state they say it is in, and whether its checkpoint still holds.
+"""What state an experiment's folder is in, asked here alone, and whether its checkpoint still holds.
 
-experiment.json   the experiment and its job
-events.jsonl      the record of all attempts
-scores.json       the final scores; written last
-proof.json        the scored checkpoint's folder and SHA-256, and size and times of its files when they had that hash
+proof.json holds the scored checkpoint's folder and SHA-256, and size and times of its files when they had that hash.
 
 A plan of many finished trainings must not read terabytes each time: bytes that change through the file system change a
 file's times, and are hashed again. What a disk does to them by itself shows when a training goes on, or in
@@ -11,21 +8,18 @@ file's times, and are hashed again. What a disk does to them by itself shows whe
 """
 
 import contextlib
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from setr.errors import EnvironmentFailure, SetrError
-from setr.files.atomic import read_json, write_json
+from setr.files.atomic import write_json
 from setr.record.checkpoint_names import latest_step
 from setr.record.events import read_events
-from setr.record.reading import SCORES
+from setr.record.files import EVENTS, PROOF, SCORES
+from setr.record.reading import as_kept, value_in
 from setr.study.code import scoring_code
 from setr.study.protocols import Protocol
-
-EVENTS = "events.jsonl"
-PROOF = "proof.json"
 
 
 def is_scored(score: Mapping[str, Any], protocol: Protocol, manifest: str) -> bool:
@@ -69,7 +63,7 @@ def _finished(
     if not (folder / SCORES).is_file():
         return None, ""
     try:
-        stored = json.loads((folder / SCORES).read_text(encoding="utf-8"))
+        stored = value_in(folder / SCORES)
         scores, step = stored["scores"].values(), stored["step"]
         if type(step) is not int or not 0 <= step < 2**53 or not all(isinstance(score, Mapping) for score in scores):
             return None, f"{SCORES} is damaged: a step or a score that is none"
@@ -90,7 +84,7 @@ def proven(folder: Path, name: str, sha256: str) -> bool:
 
     Raises IntegrityError for one that is not whole, ValueError for a name that is none of a checkpoint's.
     """
-    if read_json(folder / PROOF) == _record(folder, name, sha256):
+    if as_kept(folder, PROOF) == _record(folder, name, sha256):
         return True
     from setr.record.checkpoint import verify_checkpoint  # with torch, which a plan seldom needs
 

@@ -23,7 +23,6 @@ from setr.files.atomic import Owner, write_file
 from setr.record.equivalences import FIRST_STEPS
 from setr.study.experiment import canonical_json
 
-NAME = "trace.bin"
 VERSION = 1
 
 PARAMETERS_AFTER = (0, 1, 2, FIRST_STEPS)  # steps whose parameters are kept as hashes, 0: before the first

@@ -17,7 +17,7 @@ from setr.scenes.strokes import FACING, SHIFT, Ball, Easel, Mark, Place, fixed_p
 
 TILE = 256  # pixels, side of every tile
 COARSEST_TEXTURE = 3  # tile level; what is farther away than that shows no texture
-Window = tuple[slice, slice]
+Cutout = tuple[slice, slice]
 
 
 class Canvas:
@@ -112,7 +112,7 @@ class Canvas:
             pixels[mask, :3] = mixed.astype(np.uint8)[mask]
             pixels[mask, 3] = veil.label
 
-    def _quad_masks(self, quad: np.ndarray, place: Place) -> Iterator[tuple[Window, np.ndarray, np.ndarray]]:
+    def _quad_masks(self, quad: np.ndarray, place: Place) -> Iterator[tuple[Cutout, np.ndarray, np.ndarray]]:
         """Yields at most once: the quad's window on the canvas, its mask there, and its corners in view coordinates."""
         view = self.camera.view(to_world(quad, [place], np.zeros(len(quad), int)))
         clipped = view if view[:, 2].min() >= NEAR else clip_near(view)
@@ -127,7 +127,7 @@ class Canvas:
         cv2.fillConvexPoly(mask, fixed_point(pixels - (left, top)), 1, cv2.LINE_8, SHIFT)
         yield window, mask.astype(bool), view
 
-    def _window(self, low: np.ndarray, high: np.ndarray) -> Window | None:
+    def _window(self, low: np.ndarray, high: np.ndarray) -> Cutout | None:
         """Returns rows and columns from low to high (2,), x and y in pixels; None if they lie outside the canvas."""
         left, top = max(0, math.floor(low[0])), max(0, math.floor(low[1]))
         right = min(self.camera.width, math.ceil(high[0]) + 1)
@@ -135,7 +135,7 @@ class Canvas:
         return (slice(top, bottom), slice(left, right)) if left < right and top < bottom else None
 
 
-def _leaf_noise(ball: Ball, window: Window) -> np.ndarray:
+def _leaf_noise(ball: Ball, window: Cutout) -> np.ndarray:
     """Returns the tile of leaves on a window of the canvas, as large as the ball, shifted by its seed."""
     (rows, columns), step = window, 34.0 / float(ball.half.max())  # tile pixels per canvas pixel
     level = int(min(max(math.log2(max(step, 1.0)), 0), 5))

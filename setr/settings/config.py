@@ -23,8 +23,6 @@ from setr.settings.written import parse
 # Upper ends are set where a larger number is a slip of the pen, with what says so.
 IMAGES = between(1, 10_000_000, "more than any data set has")
 BATCH = between(1, 65_536, "images of one step")
-SHARE = between(0, 65_536, "images of one step")
-THREADS = between(1, 1024, "more than a machine has cores")
 PROCESSES = between(0, 1024, "more than a machine has cores")
 FACTOR = above(0.0, 1e6, "beyond what a rate can be multiplied by")
 RATE = above(0.0, 100.0, "no training survives such a rate")

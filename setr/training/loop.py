@@ -4,9 +4,9 @@ from torch import nn
 
 from setr.data.shards import Shards
 from setr.study.experiment import Experiment
-from setr.training.attempt import Attempt, Evaluate, Outcome
 from setr.training.distributed import Stopped
 from setr.training.execution import Execution
+from setr.training.training_run import Evaluate, Outcome, TrainingRun
 
 __all__ = ["Outcome", "Stopped", "train"]
 
@@ -24,21 +24,21 @@ def train(
     what a user can mend; EnvironmentFailure when the disk refuses, or another process has taken the folder (E_LEASE).
     """
     recipe, should_stop = experiment.recipe, execution.context.should_stop
-    with Attempt(experiment, model=model, shards=shards, execution=execution) as attempt:
-        step = attempt.resume()
-        attempt.evaluate_if_owed(step, evaluate)
-        for batch in attempt.batches():
-            result = attempt.step(batch, stop=should_stop is not None and should_stop())
+    with TrainingRun(experiment, model=model, shards=shards, execution=execution) as run:
+        step = run.resume()
+        run.evaluate_if_owed(step, evaluate)
+        for batch in run.batches():
+            result = run.step(batch, stop=should_stop is not None and should_stop())
             step = batch.step + 1
             last = step == recipe.iterations
             evaluation_due = last or step % recipe.evaluate_every == 0
-            if last or step % attempt.settings.log_every == 0:
-                attempt.log(step, result)
-            if evaluation_due or result.stop or attempt.is_checkpoint(step):
-                attempt.save(step)
+            if last or step % run.settings.log_every == 0:
+                run.log(step, result)
+            if evaluation_due or result.stop or run.is_checkpoint(step):
+                run.save(step)
             if result.stop:
-                attempt.settle()
+                run.settle()
                 raise Stopped(step, getattr(should_stop, "exit_status", 143))
             if evaluation_due:
-                attempt.evaluate(step, evaluate)
-        return attempt.finish(step)
+                run.evaluate(step, evaluate)
+        return run.finish(step)

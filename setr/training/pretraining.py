@@ -7,7 +7,6 @@ This is not ImageNet, and the report says so.
 """
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -36,7 +35,6 @@ def pretrain(
     batch_size: int,
     base_lr: float,
     seed: int,
-    progress: Callable[[int, float], None] | None = None,
 ) -> tuple[dict[str, Tensor], float]:
     """Returns the checkpoint's tensors under published key names, and the mean loss of the last tenth of the steps.
 
@@ -65,8 +63,6 @@ def pretrain(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         losses.append(loss.item())
-        if progress:
-            progress(step + 1, losses[-1])
     last = losses[-max(1, steps // 10) :]
     return model.published_tensors(), sum(last) / len(last)
 

@@ -22,8 +22,8 @@ from setr.errors import EnvironmentFailure, IntegrityError, SetrError
 from setr.record import checkpoint
 from setr.record.checkpoint_names import step_name
 from setr.record.equivalences import FIRST_STEPS, Verdict
+from setr.record.files import TRACE
 from setr.record.trace import (
-    NAME,
     PARAMETERS_AFTER,
     STEPS_BEYOND,
     STEPS_FROM_CHECKPOINT,
@@ -122,14 +122,14 @@ class _Replay:
         folder, last = self.trained.folder, self.experiment.recipe.iterations
         if not self.trained.trace:
             raise _missing("the result has no trace", folder)
-        trace = read_trace(folder / NAME, identity=self.trained.identity, sha256=self.trained.trace)
+        trace = read_trace(folder / TRACE, identity=self.trained.identity, sha256=self.trained.trace)
         if (len(trace.steps), trace.kept.get(last)) != (last, self.trained.checkpoint):
-            raise _missing("the trace does not end with the checkpoint that was scored", folder / NAME)
+            raise _missing("the trace does not end with the checkpoint that was scored", folder / TRACE)
         if last > FIRST_STEPS and len(trace.kept) == 1:
             raise _missing("no checkpoint before the last was kept: what acts late would not be seen", folder)
         wanted = {*PARAMETERS_AFTER, *(step + beyond for step in trace.kept for beyond in STEPS_BEYOND)}
         if {step for step in wanted if step <= last} - trace.parameters.keys():
-            raise _missing("the trace lacks parameters that are to be compared", folder / NAME)
+            raise _missing("the trace lacks parameters that are to be compared", folder / TRACE)
         for step, digest in trace.kept.items():
             path = folder / step_name(step)
             if not path.is_dir():

@@ -11,12 +11,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from setr.errors import InputError
-from setr.files.atomic import Owner, read_json, write_json
+from setr.files.atomic import Owner, write_json
 from setr.record import checkpoint, checkpoint_names
-from setr.record.checkpoint_names import IDENTITY
+from setr.record.files import IDENTITY
+from setr.record.reading import as_kept, read_identity_file, training_of
 from setr.study import spec
 
-Note = tuple[str, dict[str, Any]]  # an event and its values
+Remark = tuple[str, dict[str, Any]]  # an event and its values
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Found:
     info: dict[str, Any] | None  # path, step, sha256
     tensors: dict[str, dict[str, Tensor]]
     state: dict[str, Any]
-    notes: list[Note]
+    notes: list[Remark]
 
 
 def find_checkpoint(
@@ -38,7 +39,7 @@ def find_checkpoint(
     something else or was trained by other versions, unless `allow_drift`; EnvironmentFailure (E_LEASE) if `owner` does
     not own the folder any more.
     """
-    notes: list[Note] = []
+    notes: list[Remark] = []
     identities = _agree(folder, origin, last_step, allow_drift, notes, owner)
 
     def damaged(path: Path, reason: str) -> None:
@@ -90,11 +91,11 @@ def _agree(
     origin: Mapping[str, Any],
     last_step: int,
     allow_drift: bool,
-    notes: list[Note],
+    notes: list[Remark],
     owner: Owner | None,
 ) -> list[str]:
     """Returns the identities whose checkpoints are this training's, and writes down what the folder trains."""
-    written = _origin_in(read_json(folder / IDENTITY))
+    written = read_identity_file(folder)
     kept = written or _newest_origin(folder)
     if kept is None:
         write_json(folder / IDENTITY, {**origin, "identities": [origin["identity"]]}, owner=owner)
@@ -121,12 +122,4 @@ def _agree(
 def _newest_origin(folder: Path) -> dict[str, Any] | None:
     """Returns what the newest checkpoint says that it is of, for a folder that lost its identity.json."""
     found = checkpoint_names.steps(folder)
-    return _origin_in(read_json(found[-1] / "state.json")) if found else None
-
-
-def _origin_in(record: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Returns a record that says what a folder trains, None for a damaged one: it is written again."""
-    kinds = {"identity": str, "experiment": dict, "environment": dict, "identities": list}
-    values = {"environment": {}, "identities": [], **(record or {})}
-    right = all(isinstance(values.get(name), kind) for name, kind in kinds.items())
-    return record if record and right and all(isinstance(one, str) for one in values["identities"]) else None
+    return training_of(as_kept(found[-1], checkpoint.STATE)) if found else None

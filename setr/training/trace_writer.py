@@ -13,8 +13,8 @@ from setr.data.loading.loader import Batch
 from setr.files.atomic import Owner
 from setr.record.checkpoint import manifest_hash
 from setr.record.checkpoint_names import step_name
+from setr.record.files import TRACE
 from setr.record.trace import (
-    NAME,
     PARAMETERS_AFTER,
     PIXELS,
     STEP,
@@ -77,8 +77,8 @@ class TraceWriter:
 
         Raises IntegrityError (E_TRACE) if it is not this experiment's, damaged, or does not reach so far.
         """
-        trace = read_trace(folder / NAME, identity=experiment.identity)
-        return cls(folder, trace.until(folder / NAME, step), owner)
+        trace = read_trace(folder / TRACE, identity=experiment.identity)
+        return cls(folder, trace.until(folder / TRACE, step), owner)
 
     def add(self, batch: Batch, result: StepResult, computation: Computation) -> None:
         """Writes down a step that was just made."""
@@ -103,7 +103,7 @@ class TraceWriter:
     def save(self, step: int) -> None:
         """Puts the trace on disk; the checkpoint of `step` is about to be written."""
         self._saves.add(step)
-        write_trace(self._folder / NAME, self._now(), owner=self._owner)
+        write_trace(self._folder / TRACE, self._now(), owner=self._owner)
 
     def forget(self, steps: Collection[int]) -> None:
         """Leaves out what belongs to checkpoints that were removed."""
@@ -118,7 +118,7 @@ class TraceWriter:
             folders = {step: self._folder / step_name(step) for step in sorted(self._saves)}
             self.forget([step for step, folder in folders.items() if not folder.is_dir()])
             self._kept = {step: manifest_hash(folders[step]) for step in sorted(self._saves)}
-        return write_trace(self._folder / NAME, self._now(), owner=self._owner)
+        return write_trace(self._folder / TRACE, self._now(), owner=self._owner)
 
     def _note_machine(self, computation: Computation) -> None:
         machine = describe_machine(computation)

@@ -21,8 +21,7 @@ from setr.data.shards import write_shards
 from setr.experiments.worker import run_experiment
 from setr.planning.experiments import plan_training
 from setr.planning.planned import Planned
-from setr.record.ledger import EVENTS
-from setr.record.reading import EXPERIMENT
+from setr.record.files import EVENTS, EXPERIMENT
 from setr.settings.config import Config, TrackingConfig
 from setr.training.distributed import Context
 from tests.helpers.tiny import CELL, settings

@@ -16,6 +16,7 @@ import torch
 from mlflow import MlflowClient
 
 from pipelines.evaluate import _arguments, track, work
+from pipelines.terminal.command import split_words
 from pipelines.tracking.recording import finished_result
 from setr.data.shards import open_shards
 from setr.errors import InputError
@@ -41,6 +42,7 @@ def command(*words: str) -> int:
     _arguments(parser)
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_intermixed_args(words)
+    arguments.words, arguments.overrides = split_words(arguments.overrides)
     return work(load_config(PROJECT / "params.yaml", arguments.overrides, section="evaluation"), arguments)
 
 
@@ -104,7 +106,7 @@ def test_a_miniature_under_the_multi_scale_protocols(own: Path, home: Path) -> N
 def test_a_released_checkpoint_with_its_receipt(
     reference: Path, own: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = [f"checkpoint={reference / 'tiny_naive.pth'}", "num_heads=3", "data.name=own", "--no-tracking"]
+    words = [str(reference / "tiny_naive.pth"), "num_heads=3", "data.name=own", "--no-tracking"]
     assert command(*words, "protocol=paper") == 0
     printed = capsys.readouterr().out
     assert "float16 to float32" in printed

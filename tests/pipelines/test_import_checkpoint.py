@@ -18,7 +18,8 @@ from setr.settings.config import Config
 def run(*words: str) -> None:
     parser = argparse.ArgumentParser()
     _arguments(parser)
-    work(Config(), parser.parse_args([*words, "--no-tracking"]))
+    parser.add_argument("words", nargs="*")
+    work(Config(), parser.parse_intermixed_args([*words, "--no-tracking"], argparse.Namespace(overrides=[])))
 
 
 def test_description_and_short_table(reference: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipelines.models import HEADINGS, Choice, crop_size, markdown, notes, row
+from pipelines.models import HEADINGS, Selection, crop_size, markdown, notes, row
 from setr.errors import InputError
 from setr.models.decoders.decoder import Decoder
 from setr.models.decoders.naive import NAIVE
@@ -12,11 +12,11 @@ from setr.models.decoders.table import DECODERS
 from setr.models.specification import HeadSpec
 from setr.models.variants import VARIANTS
 
-PAPER = Choice("cityscapes", "paper", "authors", (128, 128))
-MINIATURE = Choice("scenes", "miniature", "authors", (64, 128))
+PAPER = Selection("cityscapes", "paper", "authors", (128, 128))
+MINIATURE = Selection("scenes", "miniature", "authors", (64, 128))
 
 
-def cells(variant: str, choice: Choice) -> dict[str, str]:
+def cells(variant: str, choice: Selection) -> dict[str, str]:
     return dict(zip(HEADINGS, row(VARIANTS[variant], choice), strict=True))
 
 

@@ -19,7 +19,7 @@ from setr.evaluation.inference import predict
 from setr.evaluation.opened import _stored_classes, load_image, open_model
 from setr.models.segmenter import build_model
 from setr.record.checkpoint import save
-from setr.record.reading import EXPERIMENT
+from setr.record.files import EXPERIMENT
 from setr.study.experiment import Experiment
 from setr.study.protocols import Protocol
 from setr.study.recipes import Recipe

@@ -82,7 +82,13 @@ def test_asha_ends_trials_and_marks_them(searched_home: Path) -> None:
 
     # Bayesian, over what is there already and one more: what is finished is read, not trained.
     lengths = {name: len(ledgers[name]) for name in finished}
-    search(home, "method=bayesian", "samples=2", "search.space={base_lr: [0.01], weight_decay: [0.0]}", *here)
+    search(
+        home,
+        "method=bayesian",
+        "samples=2",
+        "search.space={base_lr: [0.01], weight_decay: [0.0], crop_size: [[32, 32]]}",
+        *here,
+    )
     again = {path.parent.name: read_events(path) for path in (home / "searched").glob("*/events.jsonl")}
     assert len(again) == 4  # both draws are one experiment, trained once
     assert {name: len(again[name]) for name in finished} == lengths

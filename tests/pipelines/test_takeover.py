@@ -22,9 +22,8 @@ from setr.files import atomic
 from setr.planning.planned import Planned
 from setr.record import claims, lease
 from setr.record.events import read_events
+from setr.record.files import EVENTS, SCORES
 from setr.record.lease import Lease, exclusive
-from setr.record.ledger import EVENTS
-from setr.record.reading import SCORES
 from setr.training.distributed import Context
 from tests.helpers.environment import ROOT, environment
 from tests.helpers.running import run_script

@@ -1,16 +1,23 @@
 """Records of a cluster without a tracking server, brought into one later, as often as one likes."""
 
 import argparse
+import dataclasses
 import shutil
 from pathlib import Path
 
 import pytest
 
+from pipelines.cluster.session import parent_run
+from pipelines.evaluate import track
+from pipelines.import_checkpoint import store_receipt
 from pipelines.track_import import work
-from pipelines.tracking.tracker import OFFLINE, OfflineTracker, Tracker, open_tracker
+from pipelines.tracking.recording import Recorder, finish_parent
+from pipelines.tracking.tracker import OFFLINE, Tracker, open_tracker
 from setr.errors import InputError
+from setr.models.importing.receipt import Receipt
 from setr.planning.planned import Planned
 from setr.record.events import append_event
+from setr.record.files import EVENTS
 from setr.record.lineage import DIFFS
 from setr.settings.config import Config, TrackingConfig
 
@@ -104,17 +111,31 @@ def test_offline_keeps_nothing_and_is_nothing_to_import_into(
 ) -> None:
     monkeypatch.setenv("SETR_HOME", str(tmp_path))
     monkeypatch.setenv("MLFLOW_TRACKING_URI", OFFLINE)
-    tracker = open_tracker(TrackingConfig(), tmp_path)
-    assert isinstance(tracker, OfflineTracker)
-    with tracker.system_metrics(tracker.start_parent("sweep", {}, "")):
-        assert list(tracker.runs()) == []
+    tracker, shown = open_tracker(TrackingConfig(), tmp_path), []
+    assert tracker is None
+    entry = dataclasses.replace(trained, folder=storage / trained.identity)
+    with (
+        parent_run(Config(), tracker, "sweep", "", tags={}) as parent,
+        Recorder([entry], tracker, parent, {}, shown.extend) as recorder,
+    ):
+        append_event(entry.folder / EVENTS, {"event": "metrics", "step": 5, "loss": 1.0})
+    assert [(identity, event["step"]) for identity, event in shown] == [(trained.identity, 5)]
+    assert (recorder.problem, recorder.waiting) == ("", {})
+    assert finish_parent(tracker, parent, failed=False, stopped=False) == ""
     with pytest.raises(InputError, match="no server to import into"):
         bring(storage)
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_offline_answers_everything_that_a_tracker_does() -> None:
-    public = {name for name in vars(Tracker) if not name.startswith("_")}
-    inherited = public - set(vars(OfflineTracker))
-    assert inherited == {"find"}
-    assert OfflineTracker().find("abc") == []
+def test_offline_a_score_and_a_receipt_say_that_they_are_not_in_mlflow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SETR_HOME", str(tmp_path))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", OFFLINE)
+    data = {"dataset": "scenes", "split": "val", "manifest": ""}
+    checkpoint = {"sha256": "0" * 64, "source": "model.pth"}
+    record = {"data": data, "protocol": {"name": "ss"}, "checkpoint": checkpoint, "digest": "", "tags": {}}
+    assert track(Config(), record, tmp_path / "record.json") == "not in MLflow: tracking is offline"
+    receipt = Receipt("model.pth", "model.pth", "0" * 64, 1, "weights_only", "authors", {}, ())
+    assert store_receipt(Config(), receipt) == "not in MLflow: tracking is offline"
+    assert not (tmp_path / "mlflow.db").exists()

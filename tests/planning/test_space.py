@@ -7,7 +7,7 @@ import pytest
 
 from setr.errors import InputError
 from setr.models.variants import VARIANTS
-from setr.planning.space import command_of, decoded, planned_of, read_space
+from setr.planning.space import command_of, planned_of, read_space
 from setr.settings.config import Config, load_config
 from tests.helpers.environment import PARAMS
 from tests.helpers.untrained import write_untrained
@@ -28,7 +28,7 @@ def test_values_are_an_experiment_with_an_identity(home: Path) -> None:
     given = config({"base_lr": {"loguniform": [0.001, 0.1]}, "crop_size": [[32, 32], [64, 64]]}, "search.iterations=8")
     space = read_space(given)
     assert space["base_lr"] == ("loguniform", [0.001, 0.1])
-    values = decoded({"base_lr": 0.02, "crop_size": space["crop_size"][1][1]})
+    values = {"base_lr": 0.02, "crop_size": space["crop_size"][1][1]}
     assert values == {"base_lr": 0.02, "crop_size": [64, 64]}
     experiment = planned_of(given, values).experiment
     assert experiment.recipe.base_lr == 0.02

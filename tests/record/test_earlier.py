@@ -16,6 +16,7 @@ from setr.planning.planned import Planned
 from setr.record import equivalences
 from setr.record.earlier import shelf
 from setr.record.events import read_events
+from setr.record.files import EQUIVALENCES
 from setr.settings.config import Config
 from setr.study import code
 from setr.study.code import Slice, training_code
@@ -105,7 +106,7 @@ def test_a_proof_that_was_edited_is_none(config: Config, edited: None) -> None:
     entry = plan_training(config)
     prove(config, entry)
     assert entry.earlier is not None
-    path = entry.earlier.folder / equivalences.NAME
+    path = entry.earlier.folder / EQUIVALENCES
     path.write_text(path.read_text().replace(entry.code, "1" * 64))
     assert plan_training(config).state == "changed"
 

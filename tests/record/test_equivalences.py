@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from setr.errors import EnvironmentFailure
-from setr.record.equivalences import NAME, Verdict, comparisons, damaged_lines, is_equivalent, record
+from setr.record.equivalences import Verdict, comparisons, is_equivalent, record
+from setr.record.files import EQUIVALENCES
 
 TRAINED, CODE, OTHER, TRACE = "a" * 64, "b" * 64, "c" * 64, "d" * 64
 EVIDENCE = {
@@ -29,7 +30,7 @@ def test_a_comparison_that_found_all_equal_is_a_proof(tmp_path):
     assert (proof.trained, proof.code, proof.verdict) == (TRAINED, CODE, EQUAL)
     assert proof.host
     assert proof.time > 1e9
-    assert damaged_lines(tmp_path) == []
+    assert comparisons(tmp_path) == [proof]
 
 
 @pytest.mark.parametrize("question", [{"code": OTHER}, {"trained": OTHER}, {"trace": OTHER}, {"trace": ""}])
@@ -55,7 +56,7 @@ LACKING = [
 def test_equal_without_all_the_evidence_is_no_proof(tmp_path, lacking):
     evidence = {**EVIDENCE, **lacking}
     record(tmp_path, trained=TRAINED, code=CODE, verdict=dataclasses.replace(EQUAL, evidence=evidence))
-    assert damaged_lines(tmp_path) == []
+    assert len(comparisons(tmp_path)) == 1
     assert asked(tmp_path) is None
 
 
@@ -98,22 +99,22 @@ def edited(line, old, new):
 )
 def test_a_line_that_was_cut_or_edited_is_never_accepted(tmp_path, damage):
     record(tmp_path, trained=TRAINED, code=CODE, verdict=EQUAL)
-    path = tmp_path / NAME
+    path = tmp_path / EQUIVALENCES
     path.write_bytes(damage(path.read_bytes()))
     for code in (CODE, OTHER):
         assert asked(tmp_path, code=code) is None
-    assert damaged_lines(tmp_path) == [1]
+    assert comparisons(tmp_path) == []
     record(tmp_path, trained=TRAINED, code=CODE, verdict=EQUAL)  # a cut line does not swallow the next one
     assert asked(tmp_path) is not None
-    assert damaged_lines(tmp_path) == [1]
+    assert len(comparisons(tmp_path)) == 1
 
 
 def test_a_last_line_without_its_end_counts_when_it_is_whole_and_not_before(tmp_path):
     record(tmp_path, trained=TRAINED, code=CODE, verdict=EQUAL)
-    path = tmp_path / NAME
+    path = tmp_path / EQUIVALENCES
     path.write_bytes(path.read_bytes()[:-1])
     assert asked(tmp_path) is None
-    assert damaged_lines(tmp_path) == [1]
+    assert comparisons(tmp_path) == []
     record(tmp_path, trained=TRAINED, code=OTHER, verdict=EQUAL)
     assert [found.code for found in comparisons(tmp_path)] == [CODE, OTHER]
 

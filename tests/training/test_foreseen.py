@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from setr.record.trace import NAME, Trace, read_trace
+from setr.record.files import TRACE
+from setr.record.trace import Trace, read_trace
 from setr.settings.run import RunSettings
 from setr.training.computation import Computation
 from setr.training.distributed import Context
@@ -19,7 +20,7 @@ from tests.helpers.tiny_training import TinyShards, run, tiny_experiment, tiny_m
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Trace:
     folder: Path = tmp_path_factory.mktemp("foreseen")
     run(folder)
-    return read_trace(folder / NAME)
+    return read_trace(folder / TRACE)
 
 
 def computation(size: int = 8, **changes: object) -> Computation:

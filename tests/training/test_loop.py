@@ -12,10 +12,10 @@ from setr.data.loading.loader import Loader
 from setr.data.loading.transforms import normalise
 from setr.errors import EnvironmentFailure, InputError, IntegrityError
 from setr.record import checkpoint, lease
+from setr.record.files import IDENTITY
 from setr.settings.run import Limits
 from setr.training import computation as computation_module
 from setr.training.distributed import Context, Stopped, StopRequest
-from setr.training.resume import IDENTITY
 from setr.training.watchdog import EXIT_STATUS
 from tests.helpers.tiny_training import (
     RECIPE,

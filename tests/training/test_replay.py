@@ -17,7 +17,8 @@ import torch
 from setr.errors import EnvironmentFailure
 from setr.record import checkpoint
 from setr.record.equivalences import is_equivalent, record
-from setr.record.trace import NAME, read_trace, write_trace
+from setr.record.files import TRACE
+from setr.record.trace import read_trace, write_trace
 from setr.training import computation
 from setr.training.comparison import ImageCounts, Scale, compare_images
 from setr.training.distributed import Stopped
@@ -289,12 +290,12 @@ def test_other_threads_are_named_and_compared_within_a_tolerance(copied, monkeyp
 
 def rewritten(trained, **changes):
     """Returns the result with another trace, as if it had been trained so."""
-    found = dataclasses.replace(read_trace(trained.folder / NAME), **changes)
-    return dataclasses.replace(trained, trace=write_trace(trained.folder / NAME, found))
+    found = dataclasses.replace(read_trace(trained.folder / TRACE), **changes)
+    return dataclasses.replace(trained, trace=write_trace(trained.folder / TRACE, found))
 
 
 def test_another_cpu_and_other_versions_are_named(copied):
-    (entry,) = read_trace(copied.folder / NAME).machines
+    (entry,) = read_trace(copied.folder / TRACE).machines
     machine = {**entry[1], "cpu": "another", "versions": {**entry[1]["versions"], "torch": "1.0"}}
     verdict = replay_tiny(rewritten(copied, machines=((0, machine),)), **OPTIONS)
     assert verdict.equal
@@ -305,11 +306,11 @@ def test_another_cpu_and_other_versions_are_named(copied):
 
 
 def test_a_training_that_changed_machines_is_exact_only_where_it_was_this_one(copied):
-    (entry,) = read_trace(copied.folder / NAME).machines
+    (entry,) = read_trace(copied.folder / TRACE).machines
     later = (5, {**entry[1], "threads": entry[1]["threads"] + 5})
     verdict = replay_tiny(rewritten(copied, machines=(entry, later)), **OPTIONS)
     assert (verdict.equal, verdict.exact) == (True, False)
-    steps = read_trace(copied.folder / NAME).steps.copy()
+    steps = read_trace(copied.folder / TRACE).steps.copy()
     for step, equal in ((3, False), (11, True)):  # a difference of rounding
         changed = steps.copy()
         changed["loss"][step - 1] *= 1 + 1e-7
@@ -333,8 +334,11 @@ def swap(path, other):
 
 
 MISSING = {
-    "no trace": (lambda f: remove(f / NAME), "E_TRACE.*there is no trace"),
-    "cut trace": (lambda f: (f / NAME).chmod(0o644) or (f / NAME).write_bytes((f / NAME).read_bytes()[:-9]), "E_TRACE"),
+    "no trace": (lambda f: remove(f / TRACE), "E_TRACE.*there is no trace"),
+    "cut trace": (
+        lambda f: (f / TRACE).chmod(0o644) or (f / TRACE).write_bytes((f / TRACE).read_bytes()[:-9]),
+        "E_TRACE",
+    ),
     "checkpoint between": (lambda f: remove(f / "step-00000009"), "E_TRACE.*kept is missing.*step-00000009"),
     "last checkpoint": (lambda f: remove(f / "step-00000012"), "E_TRACE.*kept is missing.*step-00000012"),
     "damaged between": (lambda f: flip_bit(f / "step-00000009" / "model.safetensors"), "E_CHECKPOINT.*step-00000009"),
@@ -366,7 +370,7 @@ def test_without_trace_or_earlier_checkpoint_or_with_another_result_nothing_is_p
         verdict = replay_tiny(result, **OPTIONS)
         assert (verdict.equal, verdict.provable) == (False, False)
         assert said in verdict.first_difference
-    without = dict(read_trace(copied.folder / NAME).parameters)
+    without = dict(read_trace(copied.folder / TRACE).parameters)
     del without[10]
     verdict = replay_tiny(rewritten(copied, parameters=without), **OPTIONS)
     assert (verdict.equal, verdict.provable) == (False, False)
@@ -414,7 +418,7 @@ def test_two_ranks_replay_what_two_ranks_trained(tmp_path):
     assert first["evidence"]["checkpoints"]["9"] == 3
     # One process replays what two have trained: named, and within the tolerance.
     identity = tiny_experiment(loss_denominator="valid").identity
-    trace = hashlib.sha256((tmp_path / NAME).read_bytes()).hexdigest()
+    trace = hashlib.sha256((tmp_path / TRACE).read_bytes()).hexdigest()
     scored = checkpoint.manifest_hash(tmp_path / "step-00000012")
     verdict = replay_tiny(Trained(tmp_path, identity, trace, scored), **options)
     assert "world_size 2 -> 1" in verdict.evidence["differences"]

@@ -7,7 +7,7 @@ import pytest
 
 from setr.errors import InputError
 from setr.files.atomic import read_json
-from setr.record.checkpoint_names import IDENTITY
+from setr.record.files import IDENTITY
 from setr.training import resume
 
 ORIGIN = {"identity": "a" * 64, "experiment": {"seed": 0}, "environment": {"torch": "2"}}

@@ -14,7 +14,8 @@ from setr.data.loading.loader import Loader, sample_order
 from setr.data.loading.transforms import Augmentation
 from setr.errors import IntegrityError
 from setr.record import trace as trace_module
-from setr.record.trace import NAME, STEP, Trace, hash_order, hash_parameters, pixel_steps, read_trace, write_trace
+from setr.record.files import TRACE
+from setr.record.trace import STEP, Trace, hash_order, hash_parameters, pixel_steps, read_trace, write_trace
 from setr.training.distributed import Context, Stopped
 from setr.training.optim import learning_rate
 from tests.helpers.tiny_training import RECIPE, TinyShards, events, losses, run, start, tiny_experiment
@@ -26,7 +27,7 @@ IDENTITY = tiny_experiment().identity
 def undisturbed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     outcome = run(folder)
-    assert outcome.trace == hashlib.sha256((folder / NAME).read_bytes()).hexdigest()
+    assert outcome.trace == hashlib.sha256((folder / TRACE).read_bytes()).hexdigest()
     return folder
 
 
@@ -38,7 +39,7 @@ def stopped_after(folder, step, **options):
 
 def same_records(folder, reference, identity=IDENTITY):
     """Steps and pixels to the bit, and parameters of every step for which both have them; of the first in any case."""
-    found, expected = (read_trace(each / NAME, identity=identity) for each in (folder, reference))
+    found, expected = (read_trace(each / TRACE, identity=identity) for each in (folder, reference))
     assert found.steps.tobytes() == expected.steps.tobytes()
     assert found.pixels.tobytes() == expected.pixels.tobytes()
     common = found.parameters.keys() & expected.parameters.keys()
@@ -48,7 +49,7 @@ def same_records(folder, reference, identity=IDENTITY):
 
 
 def test_a_trace_holds_what_each_step_found(undisturbed):
-    found = read_trace(undisturbed / NAME, identity=IDENTITY)
+    found = read_trace(undisturbed / TRACE, identity=IDENTITY)
     assert found.steps["step"].tolist() == list(range(1, RECIPE.iterations + 1))
     assert [[loss] for loss in found.steps["loss"].tolist()] == [losses(undisturbed)[step] for step in range(1, 13)]
     norms = [event["gradient_norm"] for event in events(undisturbed, "metrics")]
@@ -65,7 +66,7 @@ def test_a_trace_holds_what_each_step_found(undisturbed):
 
 
 def test_parameters_are_hashed_at_the_start_and_beyond_the_checkpoints_that_are_kept(undisturbed):
-    found = read_trace(undisturbed / NAME, identity=IDENTITY)
+    found = read_trace(undisturbed / TRACE, identity=IDENTITY)
     kept = sorted(int(path.name[5:]) for path in undisturbed.glob("step-*"))
     assert sorted(found.kept) == kept == list(found.saves)
     beyond = {step + more for step in kept for more in (1, 2) if step + more <= 12}
@@ -78,7 +79,7 @@ def test_parameters_are_hashed_at_the_start_and_beyond_the_checkpoints_that_are_
 @pytest.mark.parametrize("step", [1, 3, 4, 7, 11])
 def test_a_stopped_training_has_the_undisturbed_ones_trace(tmp_path, undisturbed, step):
     stopped_after(tmp_path, step)
-    assert len(read_trace(tmp_path / NAME).steps) == step
+    assert len(read_trace(tmp_path / TRACE).steps) == step
     run(tmp_path, loader_threads=2)
     same_records(tmp_path, undisturbed)
     assert not events(tmp_path, "no_trace")
@@ -97,7 +98,7 @@ def test_killed_at_any_step_leaves_no_gap_and_nothing_twice(tmp_path):
 def test_a_kill_between_trace_and_checkpoint_takes_the_trace_back(tmp_path, undisturbed):
     stopped_after(tmp_path, 6)
     shutil.rmtree(tmp_path / "step-00000006")  # as if it had never got its name
-    assert len(read_trace(tmp_path / NAME).steps) == 6
+    assert len(read_trace(tmp_path / TRACE).steps) == 6
     run(tmp_path)
     assert events(tmp_path, "start")[-1]["resumed_from"] == "step-00000003"
     same_records(tmp_path, undisturbed)
@@ -110,7 +111,7 @@ def test_averages_are_hashed_and_resume_to_the_same_trace(tmp_path):
     run(tmp_path / "cut", **options)
     identity = tiny_experiment(**options).identity
     same_records(tmp_path / "cut", tmp_path / "whole", identity)
-    assert "ema/decode_head.0.weight" in read_trace(tmp_path / "cut" / NAME).tensors
+    assert "ema/decode_head.0.weight" in read_trace(tmp_path / "cut" / TRACE).tensors
 
 
 def test_two_ranks_write_one_trace_and_resume_to_it(tmp_path):
@@ -120,7 +121,7 @@ def test_two_ranks_write_one_trace_and_resume_to_it(tmp_path):
     assert codes[1] == -signal.SIGKILL
     assert start(killed, world_size=2, attempt=1, seconds=120) == [0, 0]
     same_records(killed, whole)
-    ((_, machine),) = read_trace(whole / NAME).machines
+    ((_, machine),) = read_trace(whole / TRACE).machines
     assert (machine["world_size"], machine["forward_images"]) == (2, 2)
 
 
@@ -132,7 +133,7 @@ def test_another_machine_is_written_down_where_it_went_on(tmp_path):
         run(tmp_path)
     finally:
         torch.set_num_threads(threads)
-    found = read_trace(tmp_path / NAME)
+    found = read_trace(tmp_path / TRACE)
     assert [(step, machine["threads"]) for step, machine in found.machines] == [(0, threads), (5, threads + 1)]
     assert found.machine_at(4)["threads"] == threads
     assert found.machine_at(5)["threads"] == threads + 1
@@ -141,9 +142,9 @@ def test_another_machine_is_written_down_where_it_went_on(tmp_path):
 @pytest.mark.parametrize("lost", ["gone", "cut", "behind"])
 def test_a_training_without_its_trace_says_so_and_goes_on(tmp_path, undisturbed, lost):
     stopped_after(tmp_path, 3)
-    early = (tmp_path / NAME).read_bytes()
+    early = (tmp_path / TRACE).read_bytes()
     stopped_after(tmp_path, 5)
-    path = tmp_path / NAME
+    path = tmp_path / TRACE
     whole = path.read_bytes()
     path.unlink()
     if lost != "gone":
@@ -166,9 +167,9 @@ def test_a_training_that_drifted_has_no_trace(tmp_path):
 
 def test_a_finished_training_that_is_opened_again_has_the_same_trace(tmp_path, undisturbed):
     shutil.copytree(undisturbed, tmp_path / "copy")
-    before = (tmp_path / "copy" / NAME).read_bytes()
+    before = (tmp_path / "copy" / TRACE).read_bytes()
     outcome = run(tmp_path / "copy")
-    assert (tmp_path / "copy" / NAME).read_bytes() == before
+    assert (tmp_path / "copy" / TRACE).read_bytes() == before
     assert outcome.trace == hashlib.sha256(before).hexdigest()
 
 
@@ -203,8 +204,8 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_a_bad_trace_is_refused_in_one_line(tmp_path, undisturbed, kind):
     change, said = BAD[kind]
-    path = tmp_path / NAME
-    path.write_bytes(change((undisturbed / NAME).read_bytes()))
+    path = tmp_path / TRACE
+    path.write_bytes(change((undisturbed / TRACE).read_bytes()))
     with pytest.raises(IntegrityError, match=rf"E_TRACE.*{said}") as refused:
         read_trace(path, identity=IDENTITY)
     assert len(str(refused.value).splitlines()) == 1
@@ -212,23 +213,23 @@ def test_a_bad_trace_is_refused_in_one_line(tmp_path, undisturbed, kind):
 
 
 def test_steps_that_do_not_follow_one_another_are_refused(tmp_path, undisturbed):
-    found = read_trace(undisturbed / NAME)
+    found = read_trace(undisturbed / TRACE)
     for change in (lambda steps: steps[::-1], lambda steps: steps[[0, 1, 1, *range(3, 12)]]):
-        write_trace(tmp_path / NAME, dataclasses.replace(found, steps=change(found.steps)))
+        write_trace(tmp_path / TRACE, dataclasses.replace(found, steps=change(found.steps)))
         with pytest.raises(IntegrityError, match=r"E_TRACE.*do not follow"):
-            read_trace(tmp_path / NAME)
+            read_trace(tmp_path / TRACE)
 
 
 def test_a_whole_trace_that_is_not_the_finished_one_is_refused(tmp_path, undisturbed):
-    digest = hashlib.sha256((undisturbed / NAME).read_bytes()).hexdigest()
-    found = read_trace(undisturbed / NAME, sha256=digest)
+    digest = hashlib.sha256((undisturbed / TRACE).read_bytes()).hexdigest()
+    found = read_trace(undisturbed / TRACE, sha256=digest)
     steps = found.steps.copy()
     steps["loss"][3] *= 2
-    write_trace(tmp_path / NAME, dataclasses.replace(found, steps=steps))
+    write_trace(tmp_path / TRACE, dataclasses.replace(found, steps=steps))
     with pytest.raises(IntegrityError, match=r"E_TRACE.*not the one that was finished"):
-        read_trace(tmp_path / NAME, sha256=digest)
+        read_trace(tmp_path / TRACE, sha256=digest)
     with pytest.raises(IntegrityError, match=r"E_TRACE.*there is no trace"):
-        read_trace(tmp_path / "nowhere" / NAME)
+        read_trace(tmp_path / "nowhere" / TRACE)
 
 
 def test_a_paper_scale_trace_is_below_eight_megabytes():

@@ -17,7 +17,7 @@ from setr.data.checking.inspection import Inspection, inspect_all
 from setr.data.reading.images import value_ranges
 from setr.data.reading.own_labels import LabelFacts, judge, settled
 from setr.data.reading.samples import NOT_ALLOWED, Dataset, LabelFamily, Listing, Sample
-from setr.errors import InputError, IntegrityError, SetrError
+from setr.errors import SetrError
 from setr.settings.config import to_dict
 
 _CLEAR_VALUES = 5  # if none of this many values that only one family has occurs, the labels are surely another's
@@ -53,7 +53,7 @@ class SplitReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class CheckReport:
     """The record of a check."""
 
     dataset: str
@@ -74,18 +74,6 @@ class Report:
         """Returns the report as JSON-able values."""
         return {**to_dict(self), "ok": self.ok}
 
-    def raise_first_error(self) -> None:
-        """Raise the first error found, if there is one."""
-        for finding in self.findings:
-            if finding.severity == "error":
-                kind = IntegrityError if finding.code == "E_SOURCE_HASH" else InputError
-                raise kind(
-                    finding.code,
-                    f"{finding.what} ({finding.count}x)",
-                    where=f"{self.root} ({self.dataset})",
-                    found="; ".join(finding.examples[:1]),
-                )
-
 
 def check(
     dataset: Dataset,
@@ -96,7 +84,7 @@ def check(
     threads: int = 2,
     progress: Progress | None = None,
     source_hashes: Mapping[str, str] | None = None,
-) -> Report:
+) -> CheckReport:
     """Returns the report on a data set's splits; of each split at most `limit` samples, evenly spread, are read.
 
     `source_hashes` (key -> SHA-256 by images.source_hash, from an earlier build) finds damage that no
@@ -134,7 +122,7 @@ def check(
     _judge_rest(listings.values(), findings)
     for mistake in judge(dataset, [fact for tally in tallies.values() for fact in tally.facts]):
         findings.add_error(mistake)
-    return Report(
+    return CheckReport(
         dataset=dataset.name,
         root=str(root),
         classes=dataset.classes,
@@ -146,7 +134,7 @@ def check(
     )
 
 
-def report_lines(report: Report) -> Iterator[str]:
+def report_lines(report: CheckReport) -> Iterator[str]:
     """Yields the report as lines of text for a terminal."""
     for split in report.splits:
         published = "" if split.published is None else f" (published: {split.published})"

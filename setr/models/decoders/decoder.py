@@ -10,7 +10,7 @@ from typing import Any
 from setr.models.counter import Activation, Tally
 from setr.models.flavours import Flavour
 from setr.models.importing.shapes import Shapes
-from setr.models.importing.stored_settings import Settings
+from setr.models.importing.stored_config import StoredConfig
 from setr.models.specification import EncoderSize, HeadSpec, ResNetSpec
 
 LARGE_DEPTH, BASE_DEPTH = 24, 12  # layers of T-Large, of which the paper counts, and of T-Base
@@ -57,7 +57,7 @@ class Tensors:
 
     shapes: Shapes
     flavour: str  # authors | mmseg
-    settings: Settings
+    settings: StoredConfig
     encoder: EncoderSize | ResNetSpec
 
     @property

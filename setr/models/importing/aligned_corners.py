@@ -1,14 +1,14 @@
 """Whether the last resize of a released model aligns corners: a bare state dict holds nothing that says it."""
 
 from setr.errors import InputError
-from setr.models.importing.stored_settings import Settings
+from setr.models.importing.stored_config import StoredConfig
 
 # Class counts of the data sets for which mmsegmentation publishes dilated FCNs, all of them without aligned corners:
 # VOC 2012, Pascal Context with and without background, ADE20K (configs/fcn). For Cityscapes' 19 it publishes both.
 UNALIGNED_CLASSES = (21, 59, 60, 150)
 
 
-def aligned_corners(kind: str, num_classes: int, settings: Settings, given: bool | None) -> tuple[bool, str]:
+def aligned_corners(kind: str, num_classes: int, settings: StoredConfig, given: bool | None) -> tuple[bool, str]:
     """Returns whether corners are aligned, and what said so: what is given, the config in the file, or what exists.
 
     Raises InputError for a dilated FCN (`kind` "fcn") of which models of both sorts are published or none is known:

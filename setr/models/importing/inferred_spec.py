@@ -13,9 +13,9 @@ from setr.errors import InputError
 from setr.models.decoders.decoder import Decoder, Tensors, taps_of
 from setr.models.decoders.table import DECODERS
 from setr.models.importing.aligned_corners import aligned_corners
-from setr.models.importing.placement import square_grid
+from setr.models.importing.filling import square_grid
 from setr.models.importing.shapes import Shapes, count, dims, on_resnet
-from setr.models.importing.stored_settings import Settings
+from setr.models.importing.stored_config import StoredConfig
 from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
 from setr.models.variants import ENCODERS
 
@@ -34,7 +34,7 @@ def infer_spec(
     shapes: Shapes,
     *,
     flavour: str,
-    settings: Settings,
+    settings: StoredConfig,
     num_heads: int | None,
     taps: Sequence[int] | None,
     align_corners: bool | None = None,
@@ -84,7 +84,7 @@ def infer_spec(
 
 
 def infer_encoder(
-    shapes: Shapes, settings: Settings, num_heads: int | None, decisions: dict[str, Any]
+    shapes: Shapes, settings: StoredConfig, num_heads: int | None, decisions: dict[str, Any]
 ) -> tuple[EncoderSize, tuple[int, int]]:
     """Returns the transformer's size and the image size (H, W pixels) of its position table; fills `decisions`."""
     _, tokens, width = dims(shapes, "encoder.pos_embed", 3)
@@ -118,7 +118,7 @@ def infer_encoder(
     return size, (grid[0] * patch, grid[1] * patch)
 
 
-def _grid(tokens: int, patch: int, settings: Settings) -> tuple[tuple[int, int], str]:
+def _grid(tokens: int, patch: int, settings: StoredConfig) -> tuple[tuple[int, int], str]:
     if settings.image_size is not None:
         grid = (settings.image_size[0] // patch, settings.image_size[1] // patch)
         if grid[0] * grid[1] + 1 == tokens:
@@ -139,7 +139,7 @@ def _taps(
     decoder: Decoder,
     depth: int,
     auxiliary: int,
-    settings: Settings,
+    settings: StoredConfig,
     given: Sequence[int] | None,
     decisions: dict[str, Any],
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -170,7 +170,7 @@ def _taps(
     return main, extra[:auxiliary]
 
 
-def _infer_resnet(shapes: Shapes, settings: Settings, decoder: Decoder) -> ResNetSpec:
+def _infer_resnet(shapes: Shapes, settings: StoredConfig, decoder: Decoder) -> ResNetSpec:
     first, second, third, fourth = (count(shapes, rf"encoder\.body\.layer{stage}\.(\d+)\.") for stage in (1, 2, 3, 4))
     blocks = (first, second, third, fourth)
     width = dims(shapes, "encoder.body.layer1.0.conv1.weight", 4)[0]
@@ -178,7 +178,7 @@ def _infer_resnet(shapes: Shapes, settings: Settings, decoder: Decoder) -> ResNe
     return ResNetSpec(f"resnet-{sum(blocks) * 3 + 2}", blocks, stride, width)
 
 
-def _require_undilated(settings: Settings) -> None:
+def _require_undilated(settings: StoredConfig) -> None:
     """Raises InputError for FCN-D6, whose weights have FCN's names and shapes and whose head dilates."""
     if settings.head_dilation not in (None, 1):
         raise InputError(

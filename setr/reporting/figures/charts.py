@@ -36,9 +36,7 @@ class _Frame:
         return x, self.height - _BOTTOM - up * (self.height - _TOP - _BOTTOM)
 
 
-def line_chart(
-    series: Sequence[Series], *, title: str, unit: str = "", width: int = WIDTH, height: int = HEIGHT
-) -> Markup:
+def line_chart(series: Sequence[Series], *, title: str, unit: str = "") -> Markup:
     """Returns an <svg> of the series over steps, with a text alternative; "" if nothing can be drawn."""
     drawn = [Series(one.name, [(step, value) for step, value in one.points if math.isfinite(value)]) for one in series]
     drawn = [one for one in drawn if one.points]
@@ -48,12 +46,12 @@ def line_chart(
     values = [value for one in drawn for _, value in one.points]
     x_range = (min(0, *steps), max(*steps, 1))
     x_ticks, y_ticks = ticks(*x_range, 6), ticks(min(values), max(values), 5)
-    frame = _Frame(width, height, x_range, (y_ticks[0], y_ticks[-1]))
+    frame = _Frame(WIDTH, HEIGHT, x_range, (y_ticks[0], y_ticks[-1]))
     lines = "".join(_line(one, index, frame) for index, one in enumerate(drawn))
     words = "; ".join(f"{one.name or title}: {one.points[0][1]:.4g} to {one.points[-1][1]:.4g}" for one in drawn)
     label = f"{title} from step {min(steps)} to {max(steps)}. {words} {unit}".strip()
     return Markup(
-        f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">'
         f"{_grid(x_ticks, y_ticks, frame)}{lines}</svg>"
     )
 

@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 from setr.reporting.figures.drawing import INK, PAPER, SETTINGS, Figure, svg
 
 _DOTS = 144  # pixels of a picture to an inch: twice those of a screen, for sharp ones
+_WIDTH = 1500  # pixels that a row of tiles takes, about
 _GAP = 6  # pixels between pictures
 _TITLE = 38  # pixels between rows of pictures with titles
 _LINE = 0.2  # inches of a line of text
@@ -28,7 +29,7 @@ Colour = Sequence[int]  # red, green, blue
 
 
 @dataclass(frozen=True)
-class Scale:
+class ColourScale:
     """The meaning of a colour map's ends."""
 
     colours: str  # matplotlib's name
@@ -50,7 +51,7 @@ class Mosaic:
     titles: Sequence[Sequence[str]] = ()  # above each picture, where rows and columns have no names
     answers: str = ""  # the paper's figure
     legends: Sequence[Sequence[tuple[str, Colour]]] = ()  # below one another, names with colours
-    scale: Scale | None = None
+    scale: ColourScale | None = None
     header: tuple[str, ...] = ()  # the numbers behind it
     numbers: tuple[tuple[str, ...], ...] = field(default=())
 
@@ -73,9 +74,9 @@ class Mosaic:
         return file.getvalue()
 
 
-def tile_size(image: np.ndarray, columns: int, *, width: int = 1500, largest: int = 420) -> tuple[int, int]:
-    """Returns height and width in pixels of tiles with the image's aspect, `columns` of them in about `width`."""
-    across = max(40, min(largest, width // columns - _GAP))
+def tile_size(image: np.ndarray, columns: int, *, largest: int = 420) -> tuple[int, int]:
+    """Returns height and width in pixels of tiles with the image's aspect, `columns` of them side by side."""
+    across = max(40, min(largest, _WIDTH // columns - _GAP))
     return (max(1, round(across * image.shape[0] / image.shape[1])), across)
 
 
@@ -148,7 +149,7 @@ def _draw(mosaic: Mosaic) -> Canvas:
     return canvas
 
 
-def _draw_scale(canvas: Canvas, scale: Scale, place: tuple[float, float], size: tuple[float, float]) -> None:
+def _draw_scale(canvas: Canvas, scale: ColourScale, place: tuple[float, float], size: tuple[float, float]) -> None:
     """Draws a colour scale; place (of its left lower corner) and size (of the canvas) are in inches."""
     gap = 0.07 + _LETTER * len(scale.low)
     box = ((place[0] + gap) / size[0], place[1] / size[1], _BAR[0] / size[0], _BAR[1] / size[1])

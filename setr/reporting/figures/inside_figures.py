@@ -21,7 +21,7 @@ from setr.evaluation.introspection import (
 )
 from setr.models.encoder import TappedVisionTransformer
 from setr.models.segmenter import Segmenter
-from setr.reporting.figures.image_grid import Mosaic, Scale, coloured, fit, photograph, tile_size
+from setr.reporting.figures.image_grid import ColourScale, Mosaic, coloured, fit, photograph, tile_size
 
 POINT_GRID = (2, 3)  # points down and across where none are chosen
 _MAPS, _POSITIONS = "magma", "viridis"
@@ -29,7 +29,7 @@ _LAYERS_SHOWN = 12  # of one figure of attention; the paper's T-Large has 24
 _POSITION_TILES = 8  # down and across
 _RED, _WHITE = (230, 40, 40), (255, 255, 255)
 _BRIGHT = 99  # percentile of a map that gets the brightest colour: single tokens draw far more than all others
-_OWN_RANGE = Scale(_MAPS, "0", "what 1 % of the map's tokens exceed")
+_OWN_RANGE = ColourScale(_MAPS, "0", "what 1 % of the map's tokens exceed")
 
 
 @dataclass(frozen=True)
@@ -181,7 +181,7 @@ def positions(model: Segmenter) -> Mosaic:
         [f"column {x + 1}" for x in across],
         (round(side * h / w), side),
         answers="Figure 7",
-        scale=Scale(_POSITIONS, f"{low:.2f}", f"{high:.2f}"),
+        scale=ColourScale(_POSITIONS, f"{low:.2f}", f"{high:.2f}"),
     )
 
 

@@ -12,7 +12,8 @@ from setr.files.atomic import write_text
 from setr.record.checking import checked_result
 from setr.record.events import EventReader
 from setr.record.events import curves as curves_of
-from setr.record.reading import EXPERIMENT, PICTURE, SCORES, read_experiment_file, read_record, read_scores_file
+from setr.record.files import EVENTS, EXPERIMENT, PICTURE, SCORES, areas_name
+from setr.record.reading import read_experiment_file, read_record, read_scores_file
 from setr.record.values import sequence
 from setr.study.experiment import Experiment, identity_of, sha256_of
 
@@ -135,13 +136,13 @@ def read_experiment(folder: Path, *, planned: Mapping[str, Any] | None = None, *
     """
     stored = read_scores_file(folder) if (folder / SCORES).exists() else {}
     experiment, damaged = _experiment_of(folder, stored.get("identity", ""), planned)
-    reader = EventReader(folder / "events.jsonl")
+    reader = EventReader(folder / EVENTS)
     events = list(reader)
     if reader.damaged:
-        damaged.append(f"{reader.damaged} lines of events.jsonl")
+        damaged.append(f"{reader.damaged} lines of {EVENTS}")
     failed = [event for event in events if event["event"] == "failed"]
     picture = folder / PICTURE
-    areas = {file.stem.removeprefix("areas-"): file for file in sorted(folder.glob("areas-*.npz"))}
+    areas = {file.stem.removeprefix("areas-"): file for file in sorted(folder.glob(areas_name("*")))}
     record = {
         **stored,
         "identity": Experiment.from_dict(experiment).identity,

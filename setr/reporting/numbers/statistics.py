@@ -71,7 +71,7 @@ def paired_bootstrap(
     )
 
 
-def compare_with_best(areas: Mapping[str, np.ndarray], *, resamples: int = 2000, seed: int = 0) -> list[Comparison]:
+def compare_with_best(areas: Mapping[str, np.ndarray]) -> list[Comparison]:
     """Returns the comparisons of the model with the highest mIoU with each other one, nearest first.
 
     `areas` maps a model's name to its areas (N,3,K) over the same images. The p-values are corrected for the number of
@@ -81,11 +81,7 @@ def compare_with_best(areas: Mapping[str, np.ndarray], *, resamples: int = 2000,
         return []
     totals = {name: float(mean_iou(one.sum(0))) for name, one in areas.items()}
     best = max(totals, key=lambda name: totals[name])
-    found = [
-        paired_bootstrap(areas[best], areas[name], names=(best, name), resamples=resamples, seed=seed)
-        for name in areas
-        if name != best
-    ]
+    found = [paired_bootstrap(areas[best], areas[name], names=(best, name)) for name in areas if name != best]
     corrected: dict[str, float] = {}
     largest = 0.0
     for rank, one in enumerate(sorted(found, key=lambda one: one.p_value)):

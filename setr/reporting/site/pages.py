@@ -19,7 +19,7 @@ _GALLERY_PICTURES = 4  # of one decoder on the first page
 
 
 @dataclass(frozen=True)
-class ColumnView:
+class ColumnLayout:
     """One column of scores in a table: where its cells start, and the titles of its sub-columns."""
 
     id: str
@@ -30,13 +30,13 @@ class ColumnView:
 
 
 @dataclass(frozen=True)
-class TableView:
+class TableLayout:
     """One table at one scale."""
 
     report: TableReport
     anchor: str
     lead: tuple[str, ...]
-    columns: tuple[ColumnView, ...]
+    columns: tuple[ColumnLayout, ...]
     judged: bool
     coverage: str
     has_quoted: bool
@@ -45,16 +45,16 @@ class TableView:
     comparisons: tuple[Differences, ...]
 
 
-def table_view(report: TableReport, comparisons: Sequence[Differences]) -> TableView:
+def table_layout(report: TableReport, comparisons: Sequence[Differences]) -> TableLayout:
     """Returns how a table is laid out."""
     table = report.table
     lead = (*table.texts, *table.facts.values())
     columns, first = [], len(lead)
     for column in table.columns:
         words = sub_columns(report, column)
-        columns.append(ColumnView(column.id, column.title, is_quoted(column), first, words))
+        columns.append(ColumnLayout(column.id, column.title, is_quoted(column), first, words))
         first += max(1, len(words))
-    return TableView(
+    return TableLayout(
         report=report,
         anchor=f"t{table.number}-{report.scale}",
         lead=lead,

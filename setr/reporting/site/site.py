@@ -94,7 +94,7 @@ def _render(
         number: {report.scale: differences_of(report, notes) for report in group} for number, group in tables.items()
     }
     views = {
-        number: [pages.table_view(report, compared[number][report.scale]) for report in group]
+        number: [pages.table_layout(report, compared[number][report.scale]) for report in group]
         for number, group in tables.items()
     }
     rows = [pages.experiment_row(result) for result in results]
@@ -128,7 +128,7 @@ def _render(
 
 def _index(
     tables: Mapping[int, Sequence[TableReport]],
-    views: Mapping[int, Sequence[pages.TableView]],
+    views: Mapping[int, Sequence[pages.TableLayout]],
     results: Sequence[Result],
     figures: Sequence[Figure],
     pictures: Mapping[str, Sequence[Picture]],

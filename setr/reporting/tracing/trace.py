@@ -1,6 +1,5 @@
 """The chain from a cell of a table to the bytes its number came from; a link that is missing is named, not skipped."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,14 +40,14 @@ class Chain:
         return not any(link.broken for link in self.links)
 
 
-def trace(key: str, results: Sequence[Result], *, scale: str = "") -> list[Chain]:
+def trace(key: str, results: Sequence[Result]) -> list[Chain]:
     """Returns the chains of a cell, one for each experiment (seed) that its number is the mean of.
 
-    Without `scale` the first that results have (paper before miniature) counts. A cell without a number has one chain
+    The first scale that results have (paper before miniature) counts. A cell without a number has one chain
     that ends where the reason is. Raises InputError for an unknown cell.
     """
     cell = find_cell(key)
-    report = build_table(cell.table, results, scale=scale or scales_of(results)[0])
+    report = build_table(cell.table, results, scale=scales_of(results)[0])
     found = next(one for one in report.cells if one.cell.key == key)
     if found.measured is None:
         reason = "" if cell.quoted else f"{found.verdict}: {found.detail}"
@@ -205,17 +204,3 @@ def _needed(name: str, value: str, otherwise: str) -> Link:
 def one_line(text: str) -> str:
     """Returns text that cannot bring control characters into a terminal."""
     return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
-
-
-def as_json(chains: Sequence[Chain]) -> str:
-    """Returns chains as JSON."""
-    records = [
-        {
-            "cell": chain.cell.key,
-            "identity": chain.result.identity if chain.result else None,
-            "whole": chain.whole,
-            "links": [vars(link) for link in chain.links],
-        }
-        for chain in chains
-    ]
-    return json.dumps(records, indent=1, ensure_ascii=False) + "\n"

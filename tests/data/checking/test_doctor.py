@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.checking.doctor import Report, check, evenly, report_lines
+from setr.data.checking.doctor import CheckReport, check, evenly, report_lines
 from setr.data.reading.ade20k import ADE20K, ADE20K_REDUCED
 from setr.data.reading.camvid import CAMVID
 from setr.data.reading.cityscapes import CITYSCAPES, CITYSCAPES_TRAIN_IDS
@@ -18,7 +18,6 @@ from setr.data.reading.images import source_hash
 from setr.data.reading.pascal_context import PASCAL_CONTEXT, PASCAL_CONTEXT_59, PASCAL_CONTEXT_59_REDUCED
 from setr.data.reading.samples import Dataset, Sample, keyed, pair, stem
 from setr.data.reading.sources import find_files
-from setr.errors import InputError, IntegrityError
 
 GENERATOR = np.random.default_rng(5)
 
@@ -44,11 +43,11 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def codes(report: Report, severity: str = "error") -> list[str]:
+def codes(report: CheckReport, severity: str = "error") -> list[str]:
     return [finding.code for finding in report.findings if finding.severity == severity]
 
 
-def line(report: Report, code: str) -> str:
+def line(report: CheckReport, code: str) -> str:
     return next(finding.line() for finding in report.findings if finding.code == code)
 
 
@@ -126,8 +125,6 @@ def test_every_mistake_is_reported_at_once(root: Path) -> None:
     assert (report.splits[0].all_ignored, report.splits[0].one_class, report.splits[0].junk) == (1, 1, 1)
     assert "W_JUNK" in codes(report, "warning")
     assert all("\n" not in finding.line() for finding in report.findings)
-    with pytest.raises(InputError, match=r"^E_DATA_LAYOUT"):
-        report.raise_first_error()
 
 
 def test_copies_are_found_by_their_pixels(root: Path) -> None:
@@ -175,8 +172,6 @@ def test_damage_that_no_decoder_sees_is_found_by_the_recorded_hashes(tmp_path: P
     assert "t1.png" in line(report, "E_SOURCE_HASH")
     found = next(finding for finding in report.findings if finding.code == "E_SOURCE_HASH")
     assert found.count == 1
-    with pytest.raises(IntegrityError, match=r"^E_SOURCE_HASH"):
-        replace(report, findings=(found,)).raise_first_error()
 
 
 @pytest.mark.parametrize(

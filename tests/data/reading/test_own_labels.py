@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.data.checking.doctor import Report, check
+from setr.data.checking.doctor import CheckReport, check
 from setr.data.reading.folder import FolderSettings, folder_dataset
 from setr.data.reading.own_labels import check_labels, settled
 from setr.data.reading.samples import Color, Dataset, voc_color
@@ -48,7 +48,7 @@ def write(root: Path, masks: Sequence[Mask]) -> None:
         Image.fromarray(photo).save(root / f"photos/{key}.png")
 
 
-def both(dataset: Dataset, root: Path) -> tuple[Report, InputError | None]:
+def both(dataset: Dataset, root: Path) -> tuple[CheckReport, InputError | None]:
     """Returns what --check reports, and what preparing raises before a shard is written."""
     report = check(dataset, root, ("train", "val"))
     samples = [sample for split in ("train", "val") for sample in dataset.list_samples(root, split)]

@@ -15,7 +15,7 @@ from setr.models.decoders import table
 from setr.models.decoders.decoder import Decoder
 from setr.models.decoders.table import DECODERS, decoder_with
 from setr.models.importing.inferred_spec import infer_spec
-from setr.models.importing.stored_settings import Settings
+from setr.models.importing.stored_config import StoredConfig
 from setr.models.segmenter import build_model
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import HeadSpec
@@ -43,7 +43,7 @@ def test_a_rows_decoder_is_told_from_its_tensors(variant: str) -> None:
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     recognised = [name for name, row in DECODERS.items() if row.recognised is not None and row.recognised(shapes)]
     assert recognised == [VARIANTS[variant].decoder]
-    found = infer_spec(shapes, flavour=flavour, settings=Settings(), num_heads=None, taps=None, align_corners=False)
+    found = infer_spec(shapes, flavour=flavour, settings=StoredConfig(), num_heads=None, taps=None, align_corners=False)
     assert (found.spec.decoder, found.spec.main_taps) == (model.spec.decoder, model.spec.main_taps)
     assert [type(head) for head in found.spec.auxiliary] == [type(head) for head in model.spec.auxiliary]
     assert found.settings["decoder"] == VARIANTS[variant].decoder

@@ -13,7 +13,7 @@ import pytest
 
 from pipelines.cluster.driver import stop_on_signal
 from pipelines.cluster.driver_folder import clear_dead, driver_folder, own_session
-from pipelines.tracking.tracker import OfflineTracker, Tracker
+from pipelines.tracking.tracker import Tracker
 from setr.planning.planned import Planned
 from setr.record.claims import newest
 from setr.settings.config import Config
@@ -45,7 +45,7 @@ def test_a_stop_belongs_to_one_driver_and_goes_with_it(tmp_path: Path) -> None:
             assert received == [15]
             assert search.stop.exists()
             assert not sweep.stop.exists()
-            clear_dead(tmp_path, OfflineTracker())  # what a driver does that starts now
+            clear_dead(tmp_path, None)  # what a driver does that starts now
             assert search.stop.exists()
     assert list((tmp_path / "drivers").iterdir()) == []
 
@@ -54,7 +54,7 @@ def test_an_error_leaves_it_for_the_next(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), driver_folder(tmp_path) as mine:
         raise RuntimeError
     assert mine.path.is_dir()
-    assert clear_dead(tmp_path, OfflineTracker()) == 1
+    assert clear_dead(tmp_path, None) == 1
     assert not mine.path.exists()
 
 
@@ -83,7 +83,7 @@ def test_a_driver_of_another_machine_is_left_alone_while_it_beats(tmp_path: Path
     found = newest(left)
     assert found is not None
     found.file(left).write_text("host elsewhere, process 1, beat 00000001\n")
-    assert clear_dead(tmp_path, OfflineTracker()) == 0
+    assert clear_dead(tmp_path, None) == 0
     assert left.is_dir()
 
 
@@ -125,7 +125,7 @@ def test_rays_session_goes_with_the_driver(session: Callable[[str], Path], tmp_p
     with driver_folder(tmp_path) as folder:
         folder.note(session=str(mine))
         assert json.loads((folder.path / "driver.json").read_text())["session"] == str(mine)
-        clear_dead(tmp_path, OfflineTracker())
+        clear_dead(tmp_path, None)
         assert mine.is_dir()
     assert not mine.exists()
     assert not latest.is_symlink()

@@ -18,7 +18,7 @@ import pytest
 from pipelines.cluster import watch
 from pipelines.cluster.processes import GONE, RUNNING, STOPPED, Family, kill, state_of_process
 from pipelines.cluster.watch import OVER, Pulse, RayLost, Watch, WatchedTime, end_worker
-from pipelines.terminal.progress import Board, Row
+from pipelines.terminal.progress import Board, BoardRow
 from setr.record.events import read_events
 
 SLEEPER = "import time; time.sleep(600)"
@@ -62,7 +62,9 @@ def entry(folder: Path, name: str = "a") -> Any:
 
 def watching(folder: Path, *statuses: str, all_known: bool = True, silence: float = 600.0) -> Watch:
     entries = [entry(folder, f"{number}") for number in range(len(statuses))]
-    rows = {one.identity: Row(one.identity, 10, status=status) for one, status in zip(entries, statuses, strict=True)}
+    rows = {
+        one.identity: BoardRow(one.identity, 10, status=status) for one, status in zip(entries, statuses, strict=True)
+    }
     return Watch(Board(rows), lambda: entries, folder / "stop", all_known=all_known, silence_seconds=silence)
 
 

@@ -2,14 +2,14 @@
 
 import io
 
-from pipelines.terminal.progress import Board, Row, SweepProgress
+from pipelines.terminal.progress import Board, BoardRow, SweepProgress
 
 
 def board() -> Board:
     rows = {
-        "a": Row("a", 100, seconds=50.0, tables=(2,)),
-        "b": Row("b", 100, seconds=50.0, tables=(2, 6)),
-        "c": Row("c", 200, seconds=100.0, tables=(6,)),
+        "a": BoardRow("a", 100, seconds=50.0, tables=(2,)),
+        "b": BoardRow("b", 100, seconds=50.0, tables=(2, 6)),
+        "c": BoardRow("c", 200, seconds=100.0, tables=(6,)),
     }
     return Board(rows, begun=1000.0, slots=1)
 

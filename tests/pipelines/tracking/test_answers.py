@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipelines.tracking.answers import Asked, checked_id
+from pipelines.tracking.answers import CheckedClient, checked_id
 from setr.errors import InputError, SetrError
 
 ADDRESS = "http://host:5000"
@@ -24,7 +24,7 @@ class Client:
 
 @pytest.fixture
 def client() -> Any:
-    return Asked(Client(), ADDRESS)
+    return CheckedClient(Client(), ADDRESS)
 
 
 def test_methods_and_values_are_the_clients_own(client: Any) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from setr.reporting.figures.image_grid import Mosaic, Scale, coloured, fit, photograph, tile_size
+from setr.reporting.figures.image_grid import ColourScale, Mosaic, coloured, fit, photograph, tile_size
 
 RED, GREEN, BLUE = (250, 20, 20), (20, 200, 20), (20, 20, 250)
 
@@ -28,7 +28,7 @@ def example(**changes: object) -> Mosaic:
         (50, 100),
         answers="Figure 9",
         legends=[[("road & rail", (1, 99, 1))], [("wrong", (99, 1, 1))]],
-        scale=Scale("viridis", "0", "1"),
+        scale=ColourScale("viridis", "0", "1"),
     )
     return dataclasses.replace(mosaic, **changes)
 

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 from setr.errors import InputError
 from setr.reporting.numbers.results import Result
 from setr.reporting.tracing.commands import score_command, train_command
-from setr.reporting.tracing.trace import as_json, as_text, trace
+from setr.reporting.tracing.trace import as_text, trace
 from setr.study.cells import find_cell
 
 Make = Callable[..., Result]
@@ -41,7 +40,6 @@ def test_whole_chain_in_order(result_of: Make, tmp_path: Path) -> None:
     assert chain.whole
     assert "79.34" in chain.links[0].value
     assert made.identity in as_text([chain])
-    assert json.loads(as_json([chain]))[0]["whole"] is True
 
 
 def test_a_result_trained_from_a_snapshot_names_it(result_of: Make, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from setr.errors import InputError
-from setr.models.importing.placement import CLASSIFIER, POSITIONS, Placement, place, require_encoder, square_grid
+from setr.models.importing.filling import CLASSIFIER, POSITIONS, Placement, place, require_encoder, square_grid
 from setr.models.importing.receipt import TensorEntry
 
 

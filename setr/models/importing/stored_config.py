@@ -10,7 +10,7 @@ MAX_CONFIG_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class StoredConfig:
     """What the training config in a checkpoint says; None where it does not."""
 
     num_heads: int | None = None
@@ -24,7 +24,7 @@ class Settings:
     output_stride: int | None = None  # of a ResNet
 
 
-def settings_in(metadata: Mapping[str, Any]) -> Settings:
+def stored_config_in(metadata: Mapping[str, Any]) -> StoredConfig:
     """Returns what the training config in a checkpoint's metadata says (mmcv: `config`, mmengine: `cfg`)."""
     meta = metadata.get("meta")
     meta = meta if isinstance(meta, Mapping) else {}
@@ -35,7 +35,7 @@ def settings_in(metadata: Mapping[str, Any]) -> Settings:
     auxiliaries = [_mapping(item) for item in (auxiliary if isinstance(auxiliary, list) else [auxiliary])]
     heads = next((backbone[name] for name in ("num_heads", "heads") if isinstance(backbone.get(name), int)), None)
     main, extra = _config_taps(backbone, head, auxiliaries)
-    return Settings(
+    return StoredConfig(
         num_heads=heads,
         image_size=_pair(backbone.get("img_size")),
         main_taps=main,
@@ -79,7 +79,7 @@ def _config_taps(
         return read, read
     outputs = _indices(backbone.get("out_indices"))
     if not head:
-        # Settings without heads, as a converter may leave them: every output is read, the last one by the decoder.
+        # A config without heads, as a converter may leave them: every output is read, the last one by the decoder.
         return (outputs, outputs) if outputs else (None, None)
     chosen = [_indices(item.get("in_index")) for item in (head, *auxiliaries)]
     if any(outputs and index >= len(outputs) for group in chosen for index in group) or not chosen[0]:

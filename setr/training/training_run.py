@@ -1,4 +1,4 @@
-"""One attempt at an experiment: what it builds, where it goes on, what it writes down.
+"""One training run, from start to end of a process: what it builds, where it goes on, what it writes down.
 
     <folder>/identity.json      what this folder trains (setr.training.resume)
     <folder>/step-00000400/     checkpoints (setr.record.checkpoint)
@@ -26,12 +26,12 @@ from torch import nn
 from setr.data.loading.loader import Batch
 from setr.data.shards import Shards
 from setr.errors import InputError, IntegrityError
-from setr.files.atomic import read_json, write_json
+from setr.files.atomic import write_json
 from setr.record import checkpoint
 from setr.record.checkpoint import CheckpointInfo
-from setr.record.events import is_evaluation
+from setr.record.files import EVALUATIONS, TRACE
 from setr.record.lease import exclusive
-from setr.record.trace import NAME as TRACE
+from setr.record.reading import read_evaluations_file
 from setr.record.trace import STEPS_FROM_CHECKPOINT
 from setr.study.experiment import Experiment
 from setr.training.computation import Computation
@@ -41,8 +41,6 @@ from setr.training.resume import Found, find_checkpoint, require_same_tensors
 from setr.training.step import StepResult
 from setr.training.trace_writer import TraceWriter
 from setr.training.watchdog import CHECKPOINT, DATA, EVALUATION, STEP, Sections, watched
-
-EVALUATIONS = "evaluations.json"
 
 Evaluate = Callable[[nn.Module], dict[str, Any]]
 
@@ -54,12 +52,12 @@ class Outcome:
     scores: dict[str, Any]  # of the last evaluation
     step: int
     checkpoint: CheckpointInfo
-    seconds: dict[str, float]  # this attempt's, by section: setup, data, step, checkpoint, evaluation
+    seconds: dict[str, float]  # this run's, by section: setup, data, step, checkpoint, evaluation
     quarantined: tuple[int, ...] = ()  # damaged records for which others stood in
     trace: str = ""  # SHA-256 of the finished trace; "": there is none
 
 
-class Attempt:
+class TrainingRun:
     """Holds what the loop's lines work on; a context manager."""
 
     def __init__(self, experiment: Experiment, *, model: nn.Module, shards: Shards, execution: Execution) -> None:
@@ -83,7 +81,7 @@ class Attempt:
         self._exit = ExitStack()
         self._logged = (0, 0.0)  # step and working seconds at the last log
 
-    def __enter__(self) -> "Attempt":
+    def __enter__(self) -> "TrainingRun":
         """Takes the folder for this process alone and starts the watchdog."""
         self.context.on_main(self._own_folder)
         hang = watched(
@@ -312,7 +310,12 @@ class Attempt:
                 allow_drift=self.allow_drift,
                 owner=self.lease,
             )
-            return {"info": found.info, "state": found.state, "notes": found.notes, "evaluations": self._kept_scores()}
+            return {
+                "info": found.info,
+                "state": found.state,
+                "notes": found.notes,
+                "evaluations": read_evaluations_file(self.folder),
+            }
 
         chosen = self.context.on_main(choose)
         for event, values in chosen["notes"]:
@@ -359,8 +362,3 @@ class Attempt:
             "experiment": self.experiment.as_dict(),
             "environment": self.environment,
         }
-
-    def _kept_scores(self) -> dict[str, Any]:
-        """Returns the scores by step that were kept; a step whose entry is damaged is scored again."""
-        kept = (read_json(self.folder / EVALUATIONS) or {}).items()
-        return {step: scores for step, scores in kept if is_evaluation(step, scores)}
