@@ -223,7 +223,7 @@ def test_a_hang_is_recorded_only_by_the_group_that_has_the_folder(
         context.report({"event": "hang", "step": 2, "time": 1.0, "cause": "no progress"})
         return {"status": "ended"}
 
-    monkeypatch.setattr(experiment, "run_script", hangs)
+    monkeypatch.setattr(experiment, "_run", hangs)
     context = dataclasses.replace(Context(), rank=rank)
     with exclusive(folder) as held:
         fence = Lease.from_dict(held.as_dict()) if rank else held
