@@ -85,17 +85,7 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
 
     Raises InputError for a task that is wider than the whole cluster, and for failures that leave no time to work.
     """
-    total = cluster.nodes * cluster.gpus
-    widest = max((task.width for task in tasks), default=0)
-    if widest > total:
-        raise InputError(
-            "E_PLAN",
-            "an experiment is wider than the simulated cluster",
-            where="simulate",
-            found=f"{cluster.nodes} nodes of {cluster.gpus} GPUs",
-            expected=f"{widest} GPUs",
-            remedy="more simulate.nodes or simulate.gpus, or fewer training.workers",
-        )
+    _require_width(tasks, cluster)
     chance = random.Random(seed)
     state = _State([cluster.gpus] * cluster.nodes, [True] * cluster.nodes, list(enumerate(tasks)))
     order = {task.name: place for place, task in state.waiting}
@@ -141,7 +131,7 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
     wall = max(now, 1e-9)
     return Replay(
         makespan=now,
-        utilisation=work / (total * wall),
+        utilisation=work / (cluster.nodes * cluster.gpus * wall),
         lost=state.lost,
         restarts=state.restarts,
         failures=state.failures,
@@ -151,6 +141,20 @@ def replay(tasks: Sequence[Task], cluster: Cluster, *, seed: int = 0) -> Replay:
         bytes_rate=sum(count * task.checkpoint_bytes for task, count in saves) / wall,
         files_rate=sum(count * FILES_PER_CHECKPOINT for _, count in saves) / wall,
     )
+
+
+def _require_width(tasks: Sequence[Task], cluster: Cluster) -> None:
+    total = cluster.nodes * cluster.gpus
+    widest = max((task.width for task in tasks), default=0)
+    if widest > total:
+        raise InputError(
+            "E_PLAN",
+            "an experiment is wider than the simulated cluster",
+            where="simulate",
+            found=f"{cluster.nodes} nodes of {cluster.gpus} GPUs",
+            expected=f"{widest} GPUs",
+            remedy="more simulate.nodes or simulate.gpus, or fewer training.workers",
+        )
 
 
 def _fail(state: _State, cluster: Cluster, now: float, node: int, order: Mapping[str, int]) -> None:
