@@ -94,6 +94,6 @@ def reader(sources: Sources, rng: random.Random) -> Edit:
     [table] = [node for entry, node in definitions(ast.parse(datasets)) if entry == "DATASETS"]
     entry = f"DATASETS.update({{{name!r}: {name.upper()}}})"
     datasets = with_statement(datasets, table, ast.unparse(table) + "\n" + entry)
-    datasets = with_import(datasets, f"from setr.data.{name} import {constant} as {name.upper()}")
+    datasets = with_import(datasets, f"from setr.data.reading.{name} import {constant} as {name.upper()}")
     files = {f"setr/data/reading/{name}.py": text, "setr/data/reading/datasets.py": datasets}
     return Edit("", f"reader {name}", files)
