@@ -12,6 +12,7 @@ from typing import TextIO
 
 from setr.errors import EnvironmentFailure, InputError, SetrError
 from setr.redaction import redact
+from setr.settings.home import PROJECT
 
 PIPE_STATUS = 141  # as a shell has it for a program whose reader went away
 _STORAGE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE)
@@ -85,11 +86,10 @@ def _line(error: BaseException, kept: str) -> SetrError:
 
 def _place(error: BaseException) -> str:
     """Returns the innermost line of the project's own code on the way to the error."""
-    project = Path(__file__).resolve().parents[2]
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
-        if path.is_relative_to(project) and path.relative_to(project).parts[0] in ("setr", "pipelines"):
-            return f"{path.relative_to(project)}:{frame.lineno}"
+        if path.is_relative_to(PROJECT) and path.relative_to(PROJECT).parts[0] in ("setr", "pipelines"):
+            return f"{path.relative_to(PROJECT)}:{frame.lineno}"
     return ""
 
 

@@ -69,13 +69,7 @@ class Lease:
             self.above.check()
         if self._lost.is_set() or not claims.stands(self.folder, self.number, self.holder):
             self._lost.set()
-            raise EnvironmentFailure(
-                "E_LEASE",
-                "another process has taken this folder over",
-                where=self.folder,
-                found=claims.newest(self.folder) or "no file of an owner: the folder was emptied",
-                remedy="this one was taken for dead and writes nothing more; leave the work to the other one",
-            )
+            raise _taken_over(self.folder, claims.newest(self.folder))
 
     def note(self) -> str:
         """Returns the line to show where there are no locks."""
@@ -98,9 +92,17 @@ def require_not_taken(folder: Path) -> None:
     """Raises EnvironmentFailure (E_LEASE) if another process than this one has the folder."""
     newest = claims.newest(folder)
     if newest is not None and not newest.is_free and not newest.text.startswith(f"{claims.holder()},"):
-        raise EnvironmentFailure(
-            "E_LEASE", "another process has taken this folder over", where=folder, found=str(newest)
-        )
+        raise _taken_over(folder, newest)
+
+
+def _taken_over(folder: Path, newest: claims.Claim | None) -> EnvironmentFailure:
+    return EnvironmentFailure(
+        "E_LEASE",
+        "another process has taken this folder over",
+        where=folder,
+        found=newest or "no file of an owner: the folder was emptied",
+        remedy="this one was taken for dead and writes nothing more; leave the work to the other one",
+    )
 
 
 @contextmanager
