@@ -14,7 +14,7 @@ from setr.models.variants import decoder_of_variant, structure_record, variant_s
 from setr.reporting.numbers.results import Result
 from setr.study.cells import Cell, by_training, cells
 from setr.study.experiment import Experiment
-from setr.study.recipes import recipe
+from setr.study.published import recipe
 
 CLASSES = (
     "road",

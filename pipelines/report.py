@@ -17,6 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from pipelines.terminal.command import run_command
+from pipelines.tracking.results_folder import kept_studies
 from pipelines.tracking.tracker import (
     IDENTITY_TAG,
     PARENT_TAG,
@@ -39,6 +40,8 @@ from setr.reporting.tracing.rehash import verified_text
 from setr.reporting.tracing.trace import as_text, one_line, trace
 from setr.settings.config import Config
 from setr.settings.home import PROJECT, home, resolve
+from setr.study.records import Study
+from setr.study.shelf import open_study
 
 FIGURES = "figures"  # below storage.results: what pipelines/figures.py --report drew
 ARTIFACT_SUFFIXES = (".csv", ".json", ".md", ".svg", ".tex")  # of the report, as the MLflow UI shows them
@@ -56,14 +59,17 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         if words:
             return print_chain(config, words[1:], found, arguments)
         facts, damaged = counted_parameters(resolve(config.storage.results) / "parameters.json")
+        open_study(config.study)
+        others, unread = kept_studies(resolve(config.storage.results))
         drawn, missing = kept_figures(resolve(config.storage.results) / FIGURES, found.results)
         site = build_site(
             found.results,
             resolve(config.storage.report),
-            notes=[*found.notes, *damaged, *missing],
+            notes=[*found.notes, *damaged, *missing, *unread],
             facts=facts,
             source=found.source,
             drawn=drawn,
+            others=others_shown(config, others),
         )
         problem = store_with_sweep(found, site.index) if site.rebuilt else ""
     if problem:
@@ -75,6 +81,13 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     count = f"{len(found.results)} experiments, {site.files} files"
     print(f"{count}{'' if site.rebuilt else ', nothing changed'}: {site.index}")
     return 0
+
+
+def others_shown(config: Config, kept: list[Study]) -> list[Study]:
+    """Returns the studies beside SETR's that the site has pages of: the one named, and those that were swept."""
+    named = open_study(config.study)
+    found = {study.name: study for study in (named, *kept) if study.prefix}
+    return list(found.values())
 
 
 @dataclass(frozen=True)

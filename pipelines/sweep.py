@@ -39,6 +39,7 @@ from setr.record.lease import Lease, exclusive
 from setr.record.lineage import keep_diff, lineage, origin
 from setr.settings.config import Config, SimulateConfig, to_dict
 from setr.settings.home import resolve
+from setr.study.shelf import open_study
 
 if TYPE_CHECKING:
     from pipelines.tracking.tracker import Tracker
@@ -158,10 +159,11 @@ def sweep_run(
     """Returns the context of the sweep's run in MLflow; the same sweep goes on in the same one."""
     from pipelines.cluster.session import parent_run
 
+    study = open_study(config.study)
     return parent_run(
         config,
         tracker,
-        f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}",
+        f"{study.prefix}tables {','.join(config.sweep.tables or study.begin_with) or 'all'} {config.sweep.scale}",
         f"{len(planned)} experiments, {len(missing)} missing when it began; children are the experiments.",
         tags={"setr.kind": "sweep"},
         key=hashlib.sha256(" ".join(sorted(entry.identity for entry in planned)).encode()).hexdigest(),

@@ -3,6 +3,7 @@
 Exit statuses: 2 bad input, 3 integrity (bytes are not what was written), 4 environment (disk, server, cluster).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from setr.redaction import redact
@@ -40,6 +41,15 @@ class SetrError(ValueError):
 
 class InputError(SetrError):
     """Data, configuration or a checkpoint is not what it should be (exit status 2)."""
+
+
+class InputErrors(InputError):
+    """Several mistakes in one file, all told at once: a line each."""
+
+    def __init__(self, errors: Sequence[SetrError]) -> None:
+        """Join the lines of `errors`, of which there is at least one."""
+        self.code = errors[0].code
+        ValueError.__init__(self, "\n".join(map(str, errors)))
 
 
 class IntegrityError(SetrError):

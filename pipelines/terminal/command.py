@@ -92,7 +92,8 @@ def exit_status(run: Callable[[], int | None], *, interrupted: str = "interrupte
         status = run() or 0
         return PIPE_STATUS if reader_is_gone() else status
     except SetrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)
         return error.exit_status
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr, flush=True)

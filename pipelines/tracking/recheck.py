@@ -1,5 +1,6 @@
 """Everything behind one number read again: files hashed, tracked run compared, sample of images scored anew."""
 
+import contextlib
 import hashlib
 import math
 import shlex
@@ -15,6 +16,7 @@ from setr.errors import InputError, SetrError
 from setr.evaluation.areas import read_areas
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.subject import choose_protocols, open_checkpoint
+from setr.models.variants import Variant
 from setr.planning.experiments import plan_training
 from setr.planning.inputs import weight_files
 from setr.record.lineage import DIFF_ARTIFACT
@@ -26,6 +28,8 @@ from setr.reporting.tracing.rehash import compare_images, sums_to_score, verify_
 from setr.reporting.tracing.trace import PARENT_TAG, Chain, Link
 from setr.settings.config import Config, load_config
 from setr.settings.home import PROJECT, resolve, resolve_location
+from setr.study.cells import find_cell
+from setr.study.shelf import setr_study
 
 _ROUNDING = 1e-6  # percentage points
 
@@ -59,10 +63,18 @@ def _weights_and_bytes(config: Config, result: Result) -> list[Link]:
     except SetrError as error:
         return [Link("data bytes", "", str(error))]
     try:
-        weights = weight_files(result.of("variant"), result.of("scale"), resolve(config.weights.folder))
-    except (SetrError, KeyError) as error:
+        weights = weight_files(_model_of(result), result.of("scale"), resolve(config.weights.folder))
+    except SetrError as error:
         return [*verify_bytes(result, shards=shards)[:2], Link("weights bytes", "", str(error))]
     return verify_bytes(result, shards=shards, weights=weights)
+
+
+def _model_of(result: Result) -> Variant:
+    """Returns the model of a result: that of its first cell, else SETR's of that name."""
+    for key in result.cells:
+        with contextlib.suppress(InputError):
+            return find_cell(key).model
+    return setr_study().model(str(result.of("variant")))
 
 
 def _tracked(result: Result, protocol: str, tracker: Tracker | None) -> list[Link]:

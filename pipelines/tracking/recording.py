@@ -295,8 +295,9 @@ def description(entry: Recorded) -> str:
     about = f"**{experiment.variant}**, {experiment.schedule} on {experiment.dataset}, {experiment.scale} scale"
     lines = [f"{about}, seed {experiment.seed}. Identity `{entry.identity}`."]
     for key in entry.cells:
-        paper = find_cell(key).paper
-        lines.append(f"- `{key}`: the paper prints {'no value' if paper is None else paper}")
+        cell = find_cell(key)
+        printed = f": the paper prints {'no value' if cell.paper is None else cell.paper}" if cell.study.prints else ""
+        lines.append(f"- `{key}`{printed}")
     if entry.cells:
         lines.append(
             f"\n`python pipelines/report.py trace {entry.cells[0]} --verify` shows where the number comes from."

@@ -21,7 +21,8 @@ from setr.record.files import EXPERIMENT
 from setr.record.reading import read_experiment_file
 from setr.settings.home import home
 from setr.study.experiment import Experiment, model_of
-from setr.study.protocols import Protocol, overlapping, protocol
+from setr.study.protocols import Protocol, overlapping
+from setr.study.published import protocol
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,10 @@ from setr.models.specification import SegmenterSpec
 from setr.settings.choices import require_choice
 from setr.settings.config import MiniatureConfig
 from setr.study.miniature import DATASET, miniature_protocol
-from setr.study.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, overlapping, protocol
+from setr.study.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, overlapping
+from setr.study.published import protocol
+from setr.study.terms import PRINTED_RULE
 
-PRINTED_RULE = "authors-2021-03"  # the reading that the tables' multi-scale numbers are scored by
 NAMES = ("ss", "ms", *SHORT_SIDE_RULES, *(f"ms-{rule}" for rule in SHORT_SIDE_RULES))
 
 

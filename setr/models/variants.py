@@ -1,4 +1,4 @@
-"""The rows of the paper's tables by name: Table 1's encoders (ENCODERS), the models (VARIANTS), and their specs."""
+"""Models by name: Table 1's encoders (ENCODERS), the models of SETR's tables (VARIANTS), and what each is built of."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -8,9 +8,12 @@ from setr.errors import InputError
 from setr.models.decoders.decoder import Asked
 from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS, flavour_rules
+from setr.models.pretrained import RANDOM, WORDS, Pretrained
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
 from setr.settings.choices import require_choice
+from setr.settings.home import SETR
+from setr.settings.written import parse_file, plain
 
 SCALES = ("paper", "miniature")
 
@@ -31,70 +34,62 @@ R101 = ResNetSpec("r-101", (3, 4, 23, 3))
 
 
 @dataclass(frozen=True)
-class Pretrained:
-    """Published weights an encoder or CNN starts from: timm's name and, where it differs, the file used at the time."""
-
-    timm_name: str
-    file: str = ""  # the published file, with the start of its SHA-256
-    exact: bool = True  # False: the nearest that timm has by name; `file` is what the paper's authors used
-    note: str = ""
-
-
-VIT_BASE_21K = Pretrained("vit_base_patch16_384.orig_in21k_ft_in1k", "jx_vit_base_p16_384-83fb41ba.pth")
-VIT_LARGE_21K = Pretrained(
-    "vit_large_patch16_384.augreg_in21k_ft_in1k",
-    "jx_vit_large_p16_384-b3be5167.pth",
-    exact=False,
-    note="timm names only the AugReg weights of this size; the authors' file is given by path",
-)
-DEIT_BASE_1K = Pretrained("deit_base_distilled_patch16_384.fb_in1k", "deit_base_distilled_patch16_384-d0272ac0.pth")
-RESNET50_1K = Pretrained("resnet50c.gluon_in1k", "gluon_resnet50_v1c-48092f55.pth")
-RESNET101_1K = Pretrained("resnet101c.gluon_in1k", "gluon_resnet101_v1c-1f26822a.pth")
-RESNET101_21K = Pretrained(
-    "resnetv2_101x1_bit.goog_in21k",
-    exact=False,
-    note="the paper's own ResNet-101 21k weights are not released; Big Transfer's are the nearest",
-)
-
-
-@dataclass(frozen=True)
 class Variant:
-    """One row of the tables: which decoder on which encoder from which weights."""
+    """A model of a study: which decoder on which encoder from which weights."""
 
     name: str
     decoder: str  # a row of setr.models.decoders.table
     encoder: str  # t-base | t-large | r-101 | r-101-bit
     pre: str  # R | 1K | 21K: pre-training of the transformer part (of the ResNet in the baselines), as printed
     pretrained: Pretrained | None = None
-    cnn_pretrained: Pretrained | None = None  # Hybrid only: its ResNet-50 always starts from ImageNet-1k
+    cnn: str = ""  # Hybrid only: r-50, in the patch projection's place
+    cnn_pretrained: Pretrained | None = None
 
 
-VARIANTS: dict[str, Variant] = {
-    variant.name: variant
-    for variant in (
-        Variant("fcn", "fcn", "r-101", "1K", RESNET101_1K),
-        Variant("fcn-21k", "fcn", "r-101-bit", "21K", RESNET101_21K),
-        Variant("semantic-fpn", "semantic-fpn", "r-101", "1K", RESNET101_1K),
-        Variant("hybrid-base-random", "naive", "t-base", "R", None, RESNET50_1K),
-        Variant("hybrid-base", "naive", "t-base", "21K", VIT_BASE_21K, RESNET50_1K),
-        # Printed as 21K in Table 2; DeiT's weights are ImageNet-1k everywhere else in the paper.
-        Variant("hybrid-deit", "naive", "t-base", "21K", DEIT_BASE_1K, RESNET50_1K),
-        Variant("setr-naive", "naive", "t-large", "21K", VIT_LARGE_21K),
-        Variant("setr-mla", "mla", "t-large", "21K", VIT_LARGE_21K),
-        Variant("setr-pup", "pup", "t-large", "21K", VIT_LARGE_21K),
-        Variant("setr-pup-random", "pup", "t-large", "R"),
-        Variant("setr-naive-base", "naive", "t-base", "21K", VIT_BASE_21K),
-        Variant("setr-mla-base", "mla", "t-base", "21K", VIT_BASE_21K),
-        Variant("setr-pup-base", "pup", "t-base", "21K", VIT_BASE_21K),
-        Variant("setr-naive-deit", "naive", "t-base", "1K", DEIT_BASE_1K),
-        Variant("setr-mla-deit", "mla", "t-base", "1K", DEIT_BASE_1K),
-        Variant("setr-pup-deit", "pup", "t-base", "1K", DEIT_BASE_1K),
+def variant_of(name: str, values: Mapping[str, Any], where: str) -> Variant:
+    """Returns the model that a study's words stand for; `where` is told in errors.
+
+    Raises InputError for a part that does not exist, weights that belong to another encoder, a setting of no model.
+    """
+    known = ("decoder", "encoder", "weights", "printed_weights", "cnn", "cnn_weights")
+    for word in values:
+        require_choice(f"setting of a model in {where}", word, known)
+    encoder = str(values.get("encoder", "t-base"))
+    decoder = require_choice(f"decoder in {where}", str(values.get("decoder", "naive")), DECODERS)
+    require_choice(f"encoder in {where}", encoder, [name for name in WORDS if name != "r-50"])
+    weights = str(values.get("weights", RANDOM))
+    cnn = str(values.get("cnn", ""))
+    if cnn:
+        require_choice(f"cnn in {where}", cnn, ("r-50",))
+    return Variant(
+        name,
+        decoder,
+        encoder,
+        str(values.get("printed_weights", weights)),
+        _weights(encoder, weights, where),
+        cnn,
+        _weights(cnn, str(values.get("cnn_weights", "1K")), where) if cnn else None,
     )
-}
+
+
+def _weights(encoder: str, word: str, where: str) -> Pretrained | None:
+    if word == RANDOM:
+        return None
+    require_choice(f"weights of {encoder} in {where}", word, (RANDOM, *WORDS[encoder]))
+    return WORDS[encoder][word]
+
+
+def _rows() -> dict[str, Variant]:
+    """Returns the models of SETR's tables."""
+    models = plain(parse_file(SETR).value["models"])
+    return {name: variant_of(name, values, f"models.{name}") for name, values in models.items()}
+
+
+VARIANTS: dict[str, Variant] = _rows()
 
 
 def variant_spec(
-    variant: str,
+    variant: str | Variant,
     *,
     num_classes: int,
     crop_size: tuple[int, int],
@@ -104,7 +99,7 @@ def variant_spec(
     drop_path: float = 0.0,
 ) -> SegmenterSpec:
     """Return the spec that `build_model` builds."""
-    row = VARIANTS[require_choice("variant", variant, VARIANTS)]
+    row = variant if isinstance(variant, Variant) else VARIANTS[require_choice("variant", variant, VARIANTS)]
     miniature = require_choice("scale", scale, SCALES) == "miniature"
     rules = flavour_rules(require_choice("flavour", flavour, FLAVOURS))
     if num_classes < 2:
@@ -129,7 +124,7 @@ def variant_spec(
     size = sizes or (MINIATURES if miniature else ENCODERS)[row.encoder]
     heads = decoder.heads(Asked(row.encoder, size, rules, num_classes, crop_size, miniature))
     cnn = None
-    if row.cnn_pretrained is not None:
+    if row.cnn:
         cnn = replace(resnet(R50, miniature=miniature), output_stride=size.patch_size)
     return SegmenterSpec(
         encoder=size,

@@ -9,7 +9,7 @@ from typing import Any
 from setr.data.loading.own_transform import transform_with_hash
 from setr.data.locations import below
 from setr.errors import InputError
-from setr.models.variants import structure_parts, structure_record, variant_spec
+from setr.models.variants import Variant, structure_parts, structure_record, variant_spec
 from setr.planning.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
 from setr.planning.planned import Planned
 from setr.record.ledger import damage
@@ -25,7 +25,7 @@ def describe(
     config: Config,
     *,
     dataset: str,
-    variant: str,
+    variant: Variant,
     schedule: str,
     seed: int,
     recipe: Recipe,
@@ -50,7 +50,7 @@ def describe(
     found = _find_inputs(config, dataset, variant, structure, lenient=lenient)
     experiment = Experiment(
         dataset=dataset,
-        variant=variant,
+        variant=variant.name,
         schedule=schedule,
         scale=config.sweep.scale,
         seed=seed,
@@ -94,7 +94,9 @@ class _Inputs:
     missing: tuple[str, ...]
 
 
-def _find_inputs(config: Config, dataset: str, variant: str, structure: Mapping[str, Any], *, lenient: bool) -> _Inputs:
+def _find_inputs(
+    config: Config, dataset: str, variant: Variant, structure: Mapping[str, Any], *, lenient: bool
+) -> _Inputs:
     missing: list[str] = []
     manifest = validation = tensors = ""
     weights: tuple[Path, ...] = ()
@@ -111,13 +113,13 @@ def _find_inputs(config: Config, dataset: str, variant: str, structure: Mapping[
     except InputError:
         if not lenient:
             raise
-        tensors = f"missing {variant}"
-        missing.append(f"weights of {variant}")
+        tensors = f"missing {variant.name}"
+        missing.append(f"weights of {variant.name}")
     try:
         tensors = tensors or loaded_hash(weights, structure, resolve(config.storage.checkpoints))
     except InputError:
         if not lenient:
             raise
-        tensors = f"damaged {variant}"
-        missing.append(f"weights of {variant}, which cannot be read")
+        tensors = f"damaged {variant.name}"
+        missing.append(f"weights of {variant.name}, which cannot be read")
     return _Inputs(manifest, validation, weights, tensors, tuple(missing))

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from setr.models.variants import DEIT_BASE_1K, RESNET50_1K, RESNET101_1K, RESNET101_21K, VIT_BASE_21K, VIT_LARGE_21K
+from setr.models.pretrained import DEIT_BASE_1K, RESNET50_1K, RESNET101_1K, RESNET101_21K, VIT_BASE_21K, VIT_LARGE_21K
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,8 @@ from setr.errors import InputError
 from setr.models.flavours import FLAVOURS
 from setr.models.variants import decoder_of_variant
 from setr.study import recipes
-from setr.study.choices import DATASETS, DECODERS
-from setr.study.protocols import protocol
-from setr.study.recipes import Recipe, iterations, recipe
+from setr.study.published import DATASETS, DECODERS, protocol, recipe
+from setr.study.recipes import Recipe, iterations
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from setr.reporting.numbers.column_protocols import score_name
 from setr.reporting.numbers.significance import Differences
 from setr.reporting.numbers.tables import CellReport, RowReport, TableReport, is_quoted
 from setr.reporting.numbers.versions import protocol_digest
-from setr.study.tables import Column
+from setr.study.records import Column
 
 MINIATURE_CAUTION = (
     "Miniature scale: tiny encoders, trained for minutes on small images. These numbers compare with one another and "

@@ -93,8 +93,8 @@ def _usual_recipe(result: Result, miniature: MiniatureConfig) -> Recipe:
         published = cell.published_recipe(result.of("recipe", {}).get("flavour", "authors"))
     except InputError:  # a flavour that has no recipe for this cell
         published = cell.published_recipe()
-    if small and cell.schedule in miniature.iterations:
-        return miniature_recipe(published, cell.schedule, miniature)
+    if small and (cell.schedule in miniature.iterations or cell.study.prefix):
+        return miniature_recipe(published, cell.schedule, miniature, cell.study)
     return published
 
 

@@ -47,7 +47,7 @@ def trace(key: str, results: Sequence[Result]) -> list[Chain]:
     that ends where the reason is. Raises InputError for an unknown cell.
     """
     cell = find_cell(key)
-    report = build_table(cell.table, results, scale=scales_of(results)[0])
+    report = build_table(cell.table, results, scale=scales_of(results)[0], study=cell.study)
     found = next(one for one in report.cells if one.cell.key == key)
     if found.measured is None:
         reason = "" if cell.quoted else f"{found.verdict}: {found.detail}"

@@ -1,0 +1,47 @@
+"""Models as a study's file has them: by their parts, or as a grid of parts."""
+
+import dataclasses
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+from setr.models.variants import Variant, variant_of
+from setr.study.part import Part
+from setr.study.recipes import Recipe
+from setr.study.rule_parts import recipe_changes
+
+_RECIPE = {entry.name for entry in dataclasses.fields(Recipe)}
+
+
+def model_of(name: str, part: Part, folder: Path) -> Variant:
+    """Returns a model; `folder` is what paths in it are relative to. Raises InputError for parts that do not exist."""
+    return variant_of(name, {word: entry.plain() for word, entry in part.entries().items()}, part.place)
+
+
+def grid_rows(part: Part, folder: Path) -> list[tuple[Variant, dict[str, Any]]]:
+    """Returns the models that a grid of parts makes, each with its changes of the recipe; `model` is what they share.
+
+    {decoder: [naive, pup], encoder: [t-base, t-large], base_lr: [0.01, 0.02]} makes eight.
+    """
+    axes = part.entries()
+    shared = axes.pop("model").plain() if "model" in axes else {}
+    choices = {name: axis.each() for name, axis in axes.items()}
+    if not choices or not all(choices.values()):
+        part.mistake("a grid without choices", expected="{decoder: [naive, pup], encoder: [t-base, t-large]}")
+        return []
+    found = []
+    for chosen in itertools.product(*choices.values()):
+        values = dict(zip(choices, chosen, strict=True))
+        name = "-".join(_word(value) for value in values.values())
+        with part.telling():
+            parts = {word: value.plain() for word, value in values.items() if word not in _RECIPE}
+            changes = recipe_changes({word: value for word, value in values.items() if word in _RECIPE})
+            found.append((variant_of(name, {**shared, **parts}, part.place), changes))
+    return found
+
+
+def _word(part: Part) -> str:
+    """Returns a choice as it stands in a row's name."""
+    text = part.written.text or "-".join(map(str, part.each()))
+    return re.sub(r"[^\w.+]+", "-", text.rpartition(":")[2]).strip("-")

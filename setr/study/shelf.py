@@ -1,0 +1,75 @@
+"""The studies there are: SETR's, those that come with the project, and any file that is named."""
+
+import functools
+from pathlib import Path
+
+from setr.errors import InputError
+from setr.settings.home import STUDIES
+from setr.study.records import SETR_NAME, Study
+from setr.study.study_file import read_study
+
+
+def setr_study() -> Study:
+    """Returns SETR's study."""
+    return open_study(SETR_NAME)
+
+
+def open_study(word: str, folder: Path | None = None) -> Study:
+    """Returns a study by the name of one that comes with the project, or by its file; "" is SETR's.
+
+    A path is relative to `folder` (None: the working folder), else to the project. Raises InputError for a study that
+    is not there, InputErrors for one with mistakes.
+    """
+    study = _opened(_path_of(word or SETR_NAME, folder or Path.cwd()), ())
+    _KNOWN[study.name] = study
+    return study
+
+
+def known_study(name: str, file: Path | None = None) -> Study:
+    """Returns a study by name: one that was opened in this process, or comes with the project; else the one in `file`.
+
+    Raises InputError if there is none.
+    """
+    if name in _KNOWN:
+        return _KNOWN[name]
+    if name in shipped():
+        return open_study(name)
+    if file is not None:
+        _KNOWN[name] = _opened(file, ())
+        return _KNOWN[name]
+    raise InputError("E_STUDY", "a cell of a study that is not named", found=name, remedy="give study=<its file>")
+
+
+_KNOWN: dict[str, Study] = {}
+
+
+def shipped() -> list[str]:
+    """Returns the names of the studies that come with the project, SETR's first."""
+    names = sorted(path.stem for path in STUDIES.glob("*.yaml"))
+    return sorted(names, key=lambda name: name != SETR_NAME)
+
+
+def _path_of(word: str, folder: Path) -> Path:
+    if (STUDIES / f"{word}.yaml").is_file() and "/" not in word:
+        return STUDIES / f"{word}.yaml"
+    for base in (folder, STUDIES.parent):
+        path = (base / word).resolve()
+        if path.is_file():
+            if path.stem in shipped() and path.parent != STUDIES:
+                what = "a study of that name comes with the project"
+                raise InputError("E_STUDY", what, where=path, found=path.stem, remedy="give the file another name")
+            return path
+    raise InputError("E_STUDY", "no such study", found=word, expected=f"a file, or one of {', '.join(shipped())}")
+
+
+def _opened(path: Path, opening: tuple[Path, ...]) -> Study:
+    if path in opening:
+        chain = " -> ".join(one.name for one in (*opening, path))
+        raise InputError("E_STUDY", "a study that includes itself", where=path, found=chain)
+    status = path.stat()
+    return _read(path, (*opening, path), status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=32)
+def _read(path: Path, opening: tuple[Path, ...], _: int) -> Study:
+    return read_study(path, lambda word, folder: _opened(_path_of(word, folder), opening), folder=STUDIES.parent)
