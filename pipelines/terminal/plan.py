@@ -104,7 +104,7 @@ class Plan:
         found = self.estimates[entry.identity]
         return Piece(entry.identity, found.seconds, found.ways.workers, tables_of(entry))
 
-    def ends(self) -> dict[int, float]:
+    def ends(self) -> dict[str, float]:
         """Returns {table: seconds from now until its last experiment ends}."""
         pieces = longest_first(self.piece(entry) for entry in self.missing)
         return table_ends(pieces, list_schedule(pieces, self.machine.slots))
@@ -141,9 +141,10 @@ class Plan:
 UNKNOWN_IMAGES = 500  # that are taken to validate, where nobody says
 
 
-def tables_of(entry: Planned) -> tuple[int, ...]:
-    """Returns the tables that an experiment's numbers stand in."""
-    return tuple(sorted({int(key.partition("/")[0].removeprefix("table")) for key in entry.cells}))
+def tables_of(entry: Planned) -> tuple[str, ...]:
+    """Returns the tables that an experiment's numbers stand in: 2, decoders."""
+    tables = {key.split("/")[-3].removeprefix("table") for key in entry.cells}
+    return tuple(sorted(tables, key=lambda name: (not name.isdigit(), name.zfill(4))))
 
 
 def validation_images(config: Config, dataset: str) -> int:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from setr.settings.choices import require_choice
 from setr.study.experiment import canonical_json
 
+ANY_LONG_SIDE = 1 << 20  # pixels; as the long side of a size: only the short side counts
 SHORT_SIDE_RULES = ("authors-2021-03", "authors-head", "paper", "mmseg-0.6", "mmseg")
 
 

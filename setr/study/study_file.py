@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from setr.errors import InputErrors, SetrError
+from setr.models.variants import Variant
 from setr.settings.written import parse_file
 from setr.study.model_parts import grid_rows, model_of
 from setr.study.part import Part
@@ -53,6 +54,10 @@ def _study(top: Part, path: Path, find: Find) -> Study:
     protocols = included.protocols | _rules_by_name(parts.get("protocols"), included, scoring_changes)
     models = dict(included.models)
     for word, part in _entries(parts.get("models")).items():
+        _check_name(part, "model", word)
+        models.setdefault(
+            word, Variant(word, "naive", "t-base", "R")
+        )  # known, mistakes or not
         with part.telling():
             models[word] = model_of(word, part, path.parent)
     base: Rules = ()

@@ -2,9 +2,8 @@ import dataclasses
 
 import pytest
 
-from setr.data.reading.published import ANY_LONG_SIDE
 from setr.errors import InputError
-from setr.study.protocols import Protocol
+from setr.study.protocols import ANY_LONG_SIDE, Protocol
 from setr.study.published import protocol
 
 

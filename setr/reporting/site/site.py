@@ -5,7 +5,7 @@ import hashlib
 import importlib.metadata
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from setr.reporting.site import latex, layouts, pages
 from setr.reporting.site.experiment_page import Picture, experiment_page
 from setr.reporting.site.layouts import MINIATURE_CAUTION
 from setr.reporting.site.site_folder import STATE, check_folder, file_digest, swap_in, unchanged
+from setr.study.cells import study_of
 from setr.study.records import SETR_NAME, Study
 from setr.study.shelf import setr_study
 
@@ -96,7 +97,11 @@ def _render(
     SETR's pages stand at its top, those of each other study in a folder of its name.
     """
     files: dict[str, bytes] = {}
-    mine = {study.name: [result for result in results if _belongs(result, study)] for study in (setr_study(), *others)}
+    names = {study.name for study in others}
+    mine = {
+        study.name: [result for result in results if _belongs(result, study, names)]
+        for study in (setr_study(), *others)
+    }
     shown = list(mine)
     cards = [pages.study_card(study, mine[study.name]) for study in others]
     for study in others:
@@ -106,11 +111,11 @@ def _render(
     return files | setr.render(source, cards)
 
 
-def _belongs(result: Result, study: Study) -> bool:
+def _belongs(result: Result, study: Study, others: Collection[str]) -> bool:
     """Returns whether a study's pages show a result: it fills one of its cells; SETR's show what fills none, too."""
     if study.prefix:
         return any(key.startswith(study.prefix) for key in result.cells)
-    return not result.cells or any(key.count("/") == 2 for key in result.cells)
+    return not result.cells or any(study_of(key) not in others for key in result.cells)
 
 
 class _StudyPages:
