@@ -166,7 +166,7 @@ class SweepProgress:
         self.live = Live(console=self.console, refresh_per_second=4, transient=True) if terminal else None
         self.last_line = 0.0
         self.last_forecast = time.monotonic()
-        self.complete: set[int] = set()  # tables that were said to be
+        self.complete: set[str] = set()  # tables that were said to be
 
     def __enter__(self) -> "SweepProgress":
         """Starts drawing."""

@@ -66,9 +66,9 @@ class Included:
                 self.recipes |= other.recipes
                 self.protocols |= other.protocols
 
-    def require(self, part: Part, name: str, known: Mapping[str, Rules]) -> None:
-        """Notes a mistake at the part unless there is a recipe of that name."""
-        self.rules(part, name, known)
+    def take(self, part: Part, name: str, known: dict[str, Rules]) -> None:
+        """Puts the recipe of a name into those known; notes a mistake at the part if there is none."""
+        known[name] = self.rules(part, name, known)
 
     def rules(self, part: Part, name: str, known: Mapping[str, Rules]) -> Rules:
         """Returns the rules of a name: the study's own, those of an included one, or <study>/<name>."""

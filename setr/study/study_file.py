@@ -55,9 +55,7 @@ def _study(top: Part, path: Path, find: Find) -> Study:
     models = dict(included.models)
     for word, part in _entries(parts.get("models")).items():
         _check_name(part, "model", word)
-        models.setdefault(
-            word, Variant(word, "naive", "t-base", "R")
-        )  # known, mistakes or not
+        models.setdefault(word, Variant(word, "naive", "t-base", "R"))  # known, mistakes or not
         with part.telling():
             models[word] = model_of(word, part, path.parent)
     base: Rules = ()
@@ -107,7 +105,7 @@ def _table(
     word: str,
     part: Part,
     models: dict[str, Any],
-    recipes: Mapping[str, Rules],
+    recipes: dict[str, Rules],
     protocols: Mapping[str, Rules],
     included: Included,
 ) -> Table:
@@ -125,6 +123,8 @@ def _table(
         found = grid_rows(parts["grid"], included.folder)
         models.update({variant.name: variant for variant, _ in found})
         rows += [Row(variant.name, (variant.name,), variant.name, changes=changes) for variant, changes in found]
+    if columns and any(row.variant for row in rows) and not any(column.protocol for column in columns):
+        part.mistake("rows that no column trains", expected="a column with data")
     if not rows:
         part.mistake("a table without rows", expected="rows: [<model>, ...], or grid: {decoder: [...], ...}")
     for name, count in Counter(row.id for row in rows).items():
@@ -143,7 +143,7 @@ def _table(
 
 
 def _column(
-    word: str, part: Part, recipes: Mapping[str, Rules], protocols: Mapping[str, Rules], included: Included
+    word: str, part: Part, recipes: dict[str, Rules], protocols: Mapping[str, Rules], included: Included
 ) -> Column:
     _check_name(part, "column", word)
     parts = part.entries(_COLUMN)
@@ -174,16 +174,16 @@ def _column(
     return Column(word, title, data, schedule, protocol, split, metric, recipe, changes, scoring)
 
 
-def _named_recipe(part: Part, recipes: Mapping[str, Rules], included: Included) -> tuple[str, dict[str, Any]]:
+def _named_recipe(part: Part, recipes: dict[str, Rules], included: Included) -> tuple[str, dict[str, Any]]:
     """Returns the name of a recipe that a part begins from, "" for none, and the fields that it changes."""
     if not part.is_mapping:
         name = part.text()
-        included.require(part, name, recipes)
+        included.take(part, name, recipes)
         return name, {}
     parts = part.entries()
     name = parts["from"].text() if "from" in parts else ""
     if name:
-        included.require(parts["from"], name, recipes)
+        included.take(parts["from"], name, recipes)
     return name, recipe_changes({word: value for word, value in parts.items() if word != "from"})
 
 
@@ -217,8 +217,6 @@ def _row(
         not_found=_ids(parts.get("not_found"), ids),
         changes=recipe_changes(parts["recipe"].entries()) if "recipe" in parts else {},
     )
-    if variant and columns and not any(column.protocol for column in columns):
-        part.mistake("a row that no column trains", found=name, expected="a column with data")
     if not variant and not row.values and not row.facts:
         part.mistake("a row with neither a model nor values", found=name)
     return row

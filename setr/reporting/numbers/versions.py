@@ -5,10 +5,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from setr.reporting.numbers.results import EXACT, Result
+from setr.study.code import CHOSEN_TABLES
 from setr.study.experiment import canonical_json
 from setr.study.protocols import Protocol
 
 _VERSION = ("data set", "data manifest", "flavour")
+_CHOSEN = {f"{module.replace('.', '/')}.py: {name}" for module, name in (table.split(":") for table in CHOSEN_TABLES)}
 _SETTINGS = ("iterations", "batch size", "crop size")
 
 
@@ -98,6 +100,8 @@ def _code(result: Result) -> dict[str, str]:
     """Returns {definition: hash} of the code that the result stands for; {"": its hash} where no more is known."""
     modules = result.proof.get("modules") or result.of("modules", {})
     found = {f"{file}: {name}": str(value) for file, part in modules.items() for name, value in part.items()}
+    # Of these a model uses the entries that it is made of: two models of other parts do not share them.
+    found = {name: value for name, value in found.items() if name not in _CHOSEN}
     return found or {"": result.code}
 
 
