@@ -24,6 +24,8 @@ SMALL = """
           high: {data: damage, recipe: {base_lr: 1.0e-2}}
         seeds: 3
 """
+LOW, HIGH = (line + "\n" for line in SMALL.splitlines() if "base_lr" in line)
+MANY = ", ".join(f"0.{number:04}" for number in range(1, 1700))
 
 
 def write(folder: Path, text: str, name: str = "mine.yaml") -> Path:
@@ -141,21 +143,12 @@ def test_ten_mistakes_are_ten_lines_each_with_its_place(tmp_path: Path) -> None:
     [
         (("rows: [pup, naive]", "rows: [pup, pup]"), "rows of one name"),
         (("data: damage, recipe: {base_lr: 1.0e-3}", "title: Low"), "a column without data"),
-        (
-            (
-                "low: {data: damage, recipe: {base_lr: 1.0e-3}}\n          high: {data: damage, recipe: {base_lr: 1.0e-2}}",
-            )
-            + ("low: {quoted: true}",),
-            "no column trains",
-        ),
+        ((LOW + HIGH, "          low: {quoted: true}\n"), "no column trains"),
         (("weights: 21K", "weights: 9K"), "unknown weights of t-base"),
         (("seeds: 3", "seeds: 100000"), "not such a number"),
         (("rows: [pup, naive]", "rows: []"), "a table without rows"),
         (("title: Decoders", "title: Decoders\n    include: [mine.yaml]"), "includes itself"),
-        (
-            ("rows: [pup, naive]", "grid: {base_lr: [" + ", ".join(f"0.{n:04}" for n in range(1, 1700)) + "]}"),
-            "very many",
-        ),
+        (("rows: [pup, naive]", f"grid: {{base_lr: [{MANY}]}}"), "very many"),
         (("pup: {encoder", "p/p: {encoder"), "cannot be called that"),
         (("rows: [pup, naive]", "rows: [{model: pup, values: {lo: 3}}]"), "unknown column"),
         (("title: Decoders", "title: Decoders\n    begin_with: [decoder]"), "did you mean decoders?"),
