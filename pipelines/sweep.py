@@ -49,7 +49,7 @@ SECTIONS = ("sweep", "miniature", "training", "storage")
 UNUSED = dict.fromkeys(
     ("data.name", "data.root", "data.images", "data.labels", "data.classes", "data.palette"),
     "the tables name their data sets; choose among them with sweep.datasets",
-)
+) | {"data.splits": "a column of a study says what it trains on: `train: train+val`"}
 LEASE_SECONDS = 5.0  # a sweep that was just killed may still be on its way out
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from pipelines.tracking.tracker import RECORD_ARTIFACT, Tracker
-from setr.data.locations import below, local_folder
+from setr.data.locations import below, is_uri, local_folder
 from setr.data.shards import open_shards
 from setr.errors import InputError, SetrError
 from setr.evaluation.areas import read_areas
@@ -18,7 +18,7 @@ from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.subject import choose_protocols, open_checkpoint
 from setr.models.variants import Variant
 from setr.planning.experiments import plan_training
-from setr.planning.inputs import weight_files
+from setr.planning.inputs import manifest_hash, weight_files
 from setr.record.lineage import DIFF_ARTIFACT
 from setr.redaction import first_line
 from setr.reporting.numbers.column_protocols import score_name
@@ -53,8 +53,18 @@ def verify_chain(config: Config, chain: Chain, tracker: Tracker | None, *, image
 
 
 def _shards(config: Config, result: Result, split: str) -> Path:
-    location = below(resolve_location(config.data.shards), str(result.of("dataset")), split)
+    shards = below(resolve_location(config.data.shards), str(result.of("dataset")))
+    location = below(shards, split)
+    if split == "train":  # or two splits joined: the one that the manifest is of
+        joined = sorted(Path(shards).glob("*+*")) if not is_uri(shards) else []
+        location = next((str(one) for one in joined if _is_of(one, result)), location)
     return local_folder(location, config.data.local_copy)
+
+
+def _is_of(folder: Path, result: Result) -> bool:
+    with contextlib.suppress(SetrError):
+        return manifest_hash(str(folder)) == result.of("manifest")
+    return False
 
 
 def _weights_and_bytes(config: Config, result: Result) -> list[Link]:

@@ -31,6 +31,7 @@ def describe(
     recipe: Recipe,
     cell_keys: tuple[str, ...],
     protocols: tuple[Protocol, ...],
+    train: str = "train",
     lenient: bool = False,
 ) -> Planned:
     """Returns the planned experiment with its identity, and how far it is in the storage path.
@@ -47,7 +48,7 @@ def describe(
     )
     structure = structure_record(spec)
     code = training_code(structure_parts(structure))
-    found = _find_inputs(config, dataset, variant, structure, lenient=lenient)
+    found = _find_inputs(config, (dataset, train), variant, structure, lenient=lenient)
     experiment = Experiment(
         dataset=dataset,
         variant=variant.name,
@@ -75,6 +76,7 @@ def describe(
         found.missing,
         code=code.sha256,
         modules=code.modules,
+        train=train,
     )
     if found.missing:
         return planned
@@ -95,19 +97,21 @@ class _Inputs:
 
 
 def _find_inputs(
-    config: Config, dataset: str, variant: Variant, structure: Mapping[str, Any], *, lenient: bool
+    config: Config, data: tuple[str, str], variant: Variant, structure: Mapping[str, Any], *, lenient: bool
 ) -> _Inputs:
     missing: list[str] = []
+    dataset, train = data
     manifest = validation = tensors = ""
     weights: tuple[Path, ...] = ()
     shards = below(resolve_location(config.data.shards), dataset)
     try:
-        manifest, validation = manifest_hash(below(shards, "train")), manifest_hash(below(shards, "val"))
+        manifest, validation = manifest_hash(below(shards, train)), manifest_hash(below(shards, "val"))
     except InputError:
         if not lenient:
             raise
-        manifest = f"missing {dataset}"  # so that trainings on two such data sets are not taken for one
-        missing.append(f"data set {dataset}")
+        named = dataset if train == "train" else f"{dataset} {train}"
+        manifest = f"missing {named}"  # so that trainings on two such data sets are not taken for one
+        missing.append(f"data set {named}")
     try:
         weights = weight_files(variant, config.sweep.scale, resolve(config.weights.folder))
     except InputError:

@@ -126,6 +126,7 @@ def _planned(config: Config, group: list[Cell], seed: int, *, lenient: bool = Fa
         recipe=recipe,
         cell_keys=tuple(entry.key for entry in group),
         protocols=tuple(protocols[kind] for kind in sorted(protocols, reverse=True)),  # single scale first
+        train=cell.train if dataset == cell.dataset else "train",
         lenient=lenient,
     )
 
@@ -185,7 +186,8 @@ def _own_experiment(config: Config) -> Planned:
         name: quarter for name in ("evaluate_every", "checkpoint_every") if name not in training.recipe
     }
     recipe = dataclasses.replace(recipe, **unset)
-    manifest, _ = manifest_at(below(resolve_location(data.shards), data.name, "train"))
+    train = next((split for split in data.splits if split.startswith("train")), "train")
+    manifest, _ = manifest_at(below(resolve_location(data.shards), data.name, train))
     protocol = Protocol(
         name="ss",
         resize=recipe.base_size,
@@ -203,6 +205,7 @@ def _own_experiment(config: Config) -> Planned:
         recipe=recipe,
         cell_keys=(),
         protocols=(protocol,),
+        train=train,
     )
 
 

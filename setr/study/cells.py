@@ -28,6 +28,7 @@ class Training:
     variant: str
     schedule: str
     changes: str = ""  # of the recipe that the study has for the data set, as JSON
+    split: str = ""  # another than train
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Cell:
     dataset: str = ""
     schedule: str = ""
     protocol: str = ""  # ss | ms, or another of the study's
+    train: str = "train"  # the split, or two joined, that it trains on
     split: str = "val"  # val | test (scored by a server)
     metric: str = "mIoU"  # mIoU | pixel_accuracy
     quoted: bool = False
@@ -76,7 +78,8 @@ class Cell:
     def training(self) -> Training:
         """Returns what has to be trained for the cell."""
         changes = canonical_json(dict(self.changes)) if self.changes else ""
-        return Training(self.dataset, self.variant, self.schedule, self.recipe + changes)
+        other = "" if self.train == "train" else self.train
+        return Training(self.dataset, self.variant, self.schedule, self.recipe + changes, other)
 
     def published_recipe(self, flavour: str = "") -> Recipe:
         """Returns the recipe that the number is trained with, as the flavour states it ("": the study's first)."""
@@ -200,6 +203,7 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
         dataset=column.dataset,
         schedule=row.schedules.get(column.id, column.schedule) or _steps(study, column, changes),
         protocol=column.protocol,
+        train=column.train,
         split=column.split,
         metric=column.metric,
         inferred=column.id in row.inferred,

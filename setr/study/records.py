@@ -22,6 +22,7 @@ class Column:
     dataset: str = ""
     schedule: str = ""  # as the tables write it; "": as many steps as the recipe has
     protocol: str = ""  # ss | ms, or another of the study's protocols
+    train: str = "train"  # the split, or two joined (train+val), that it trains on
     split: str = "val"
     metric: str = "mIoU"  # mIoU | pixel_accuracy
     recipe: str = ""  # of the study's recipes; "": that of the data set

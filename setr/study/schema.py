@@ -51,6 +51,7 @@ def _table(recipe: dict[str, Any], changes: dict[str, Any], protocol: dict[str, 
     column = {
         "title": _TEXT,
         "data": {**_TEXT, "description": "name of a prepared data set"},
+        "train": {**_TEXT, "description": "the split that it trains on: train, or train+val"},
         "schedule": _STEPS,
         "protocol": {"anyOf": [_TEXT, _closed({**protocol, "from": _TEXT})]},
         "split": {"enum": ["val", "test"]},

@@ -29,7 +29,7 @@ def new_study(answers: Answers) -> str:
     rows = ", ".join(_MODEL.fullmatch(word)[1] for word in answers.models)  # type: ignore[index]  # _model has looked
     crop = "setr/ade20k" if answers.data == "ade20k" else "setr/cityscapes"
     schema = f"# yaml-language-server: $schema={answers.schema}\n" if answers.schema else ""
-    return f"""{schema}# `python pipelines/study.py check <this file>` looks it over; docs/own-table.md tells of every word.
+    return f"""{schema}# `python pipelines/study.py check <this file>` looks it over; each word: docs/own-table.md
 title: {_quoted(answers.title)}
 
 # Each model: encoder (t-base, t-large, r-101, or timm:<a name of timm's>), weights (R random, 1K, 21K; timm's own are

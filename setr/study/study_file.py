@@ -20,7 +20,7 @@ _TOP = (
     *("protocols", "tables", "seeds", "claims", "reproductions", "parameter_counts", "many"),
 )
 _TABLE = ("title", "texts", "facts", "notes", "columns", "rows", "grid", "seeds")
-_COLUMN = ("title", "data", "schedule", "protocol", "split", "metric", "recipe", "quoted")
+_COLUMN = ("title", "data", "train", "schedule", "protocol", "split", "metric", "recipe", "quoted")
 _ROW = ("id", "model", "texts", "values", "facts", "schedules", "unconfirmed", "inferred", "not_found", "recipe")
 _NAME = re.compile(r"\w[\w.+-]*")
 _METRICS = ("mIoU", "pixel_accuracy")
@@ -171,7 +171,10 @@ def _column(
     if schedule and not re.fullmatch(r"[1-9]\d{0,9}k?", schedule):
         parts["schedule"].mistake("not a number of steps", found=schedule, expected="20k, or 20000")
     data, split = _text(parts.get("data"), ""), _text(parts.get("split"), "val")
-    return Column(word, title, data, schedule, protocol, split, metric, recipe, changes, scoring)
+    train = _text(parts.get("train"), "train")
+    if not re.fullmatch(r"\w+(\+\w+)?", train):
+        parts["train"].mistake("not a split", found=train, expected="train, or train+val")
+    return Column(word, title, data, schedule, protocol, train, split, metric, recipe, changes, scoring)
 
 
 def _named_recipe(part: Part, recipes: dict[str, Rules], included: Included) -> tuple[str, dict[str, Any]]:
