@@ -1,5 +1,6 @@
 """Models by name: Table 1's encoders (ENCODERS), the models of SETR's tables (VARIANTS), and what each is built of."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,7 @@ MINIATURES: dict[str, EncoderSize] = {
     "t-large": EncoderSize("t-large-miniature", 96, depth=6, num_heads=3, patch_size=8, decoder_channels=32),
 }
 
+RESNETS = ("r-101", "r-101-bit")
 R50 = ResNetSpec("r-50", (3, 4, 6, 3))
 R101 = ResNetSpec("r-101", (3, 4, 23, 3))
 
@@ -61,6 +63,17 @@ def variant_of(name: str, values: Mapping[str, Any], where: str) -> Variant:
     cnn = str(values.get("cnn", ""))
     if cnn:
         require_choice(f"cnn in {where}", cnn, ("r-50",))
+    on_resnet = DECODERS[decoder].output_stride > 0
+    if on_resnet != (encoder in RESNETS) or (on_resnet and cnn):
+        stands = ", ".join(name for name in WORDS if (name in RESNETS) == on_resnet and name != "r-50")
+        found = f"{encoder} behind {cnn}" if on_resnet and cnn else encoder
+        raise InputError(
+            "E_MODEL",
+            "the decoder does not stand on this encoder",
+            where=where,
+            found=f"{decoder} on {found}",
+            expected=stands,
+        )
     return Variant(
         name,
         decoder,
@@ -70,6 +83,19 @@ def variant_of(name: str, values: Mapping[str, Any], where: str) -> Variant:
         cnn,
         _weights(cnn, str(values.get("cnn_weights", "1K")), where) if cnn else None,
     )
+
+
+def composed(name: str) -> Variant | None:
+    """Returns the model that a name made of parts stands for, <decoder>-<encoder>-<weights>[-<cnn>]; None if none does.
+
+    mla-t-large-1K and naive-t-base-21K-r-50 are such names. Parts that a table has together are its model.
+    """
+    match = _COMPOSED.fullmatch(name)
+    if match is None:
+        return None
+    parts = {word: part for word, part in match.groupdict().items() if part}
+    made = variant_of(name, parts, name)
+    return next((row for row in VARIANTS.values() if replace(row, name=name, pre=made.pre) == made), made)
 
 
 def _weights(encoder: str, word: str, where: str) -> Pretrained | None:
@@ -86,6 +112,10 @@ def _rows() -> dict[str, Variant]:
 
 
 VARIANTS: dict[str, Variant] = _rows()
+_COMPOSED = re.compile(
+    rf"(?P<decoder>{'|'.join(sorted(DECODERS, key=len, reverse=True))})"
+    r"-(?P<encoder>t-base|t-large|r-101-bit|r-101)-(?P<weights>R|1K|21K)(-(?P<cnn>r-50))?"
+)
 
 
 def variant_spec(

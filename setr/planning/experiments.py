@@ -176,9 +176,7 @@ def _with_siblings(config: Config, planned: Planned) -> Planned:
 
 def _own_experiment(config: Config) -> Planned:
     training, data = config.training, config.data
-    models = open_study(config.study).models
-    if training.variant not in models:
-        raise InputError("E_CONFIG", "unknown variant", found=training.variant, expected=", ".join(models))
+    model = open_study(config.study).model(training.variant)
     miniature = config.miniature if config.sweep.scale == "miniature" else None
     recipe = own_recipe(unpublished_recipe(miniature), config)
     quarter = max(1, recipe.iterations // 4)
@@ -199,7 +197,7 @@ def _own_experiment(config: Config) -> Planned:
     return describe(
         config,
         dataset=data.name,
-        variant=models[training.variant],
+        variant=model,
         schedule=training.schedule or f"{recipe.iterations} steps",
         seed=training.seed,
         recipe=recipe,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from setr.errors import InputError
-from setr.models.variants import Variant
+from setr.models.variants import Variant, composed
 from setr.settings.choices import require_choice
 from setr.study.rules import Rules
 
@@ -145,7 +145,9 @@ class Study:
         raise InputError("E_TABLE", f"{paper} has no such table", found=number, expected=f"one of {known}")
 
     def model(self, name: str) -> Variant:
-        """Returns a model by name; raises InputError with the nearest one."""
+        """Returns a model by name, or by its parts (mla-t-large-1K); raises InputError with the nearest name."""
+        if name not in self.models and (made := composed(name)) is not None:
+            return made
         return self.models[require_choice("variant", name, self.models)]
 
 
