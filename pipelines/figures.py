@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.terminal.checkpoint_words import CheckpointAsked, read_checkpoint_words
+from pipelines.terminal.checkpoint_words import CheckpointAsked, add_allow_code, read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status, print_config, read_settings
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -69,7 +69,7 @@ def draw_image(asked: CheckpointAsked, source: Path, points: Sequence[str]) -> "
     from setr.reporting.figures.inside_figures import inside_figures
     from setr.reporting.figures.prediction_figures import Names, prediction
 
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
+    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code)
     opened.model.to(_device(asked.device))
     image = load_image(source)
     tokens = []
@@ -176,6 +176,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--report", action="store_true", help="make the report's figures of the finished experiments")
+    add_allow_code(parser)
     arguments = parser.parse_intermixed_args(words)
     return exit_status(lambda: work(arguments))
 
