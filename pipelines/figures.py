@@ -41,7 +41,8 @@ def work(arguments: argparse.Namespace) -> int:
     if arguments.report:
         config = read_settings(arguments.words, section="storage")
         print_config(config, ("storage",))
-        return report_figures(config, device=arguments.device or config.evaluation.device)
+        device = arguments.device or config.evaluation.device
+        return report_figures(config, device=device, allow_code=arguments.allow_code)
     asked = read_checkpoint_words(arguments, others=("IMAGE",), unused=("precision",))
     source = Path(asked.others[0])
     if not source.is_file():
@@ -86,7 +87,7 @@ def draw_image(asked: CheckpointAsked, source: Path, points: Sequence[str]) -> "
     return opened.source, figures
 
 
-def report_figures(config: Config, *, device: str = "") -> int:
+def report_figures(config: Config, *, device: str = "", allow_code: bool = False) -> int:
     """Makes the figures that a report of the finished experiments shows, and removes those of others."""
     folder = resolve(config.storage.results) / FOLDER
     check_writable(folder)
@@ -100,7 +101,7 @@ def report_figures(config: Config, *, device: str = "") -> int:
             key = one.key(data=manifest_hash, images=manifest.rows, protocol=protocol, code=drawing_code())
             if figure_store.is_made(folder, one, key):
                 continue
-            figures = [mosaic.figure() for mosaic in _draw(one, val, device)]
+            figures = [mosaic.figure() for mosaic in _draw(one, val, device, allow_code=allow_code)]
         except SetrError as error:  # the other figures are of use without these
             print(f"note: no figures for {one.name}: {error}", file=sys.stderr, flush=True)
             continue
@@ -137,11 +138,11 @@ def drawing_code() -> str:
     return digest.hexdigest()
 
 
-def _draw(wanted: Wanted, val: Path, device: str) -> "list[Mosaic]":
+def _draw(wanted: Wanted, val: Path, device: str, *, allow_code: bool) -> "list[Mosaic]":
     """Returns the figures of one kind, drawn from the experiments' checkpoints and validation images."""
     from setr.reporting.figures.drawn import draw
 
-    return draw(wanted, val, _device(device))
+    return draw(wanted, val, _device(device), allow_code=allow_code)
 
 
 def _device(name: str) -> str:

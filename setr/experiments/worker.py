@@ -22,6 +22,7 @@ from setr.experiments.agreement import require_own_code, require_same_data
 from setr.experiments.job import Job
 from setr.experiments.scores import save_areas, save_picture, score_record, size_of
 from setr.files.atomic import write_json, write_text
+from setr.models.own_check import needs_values
 from setr.models.own_code import allowed, own_codes
 from setr.models.own_head import own_heads
 from setr.models.segmenter import Segmenter, seeded_own_segmenter, seeded_segmenter
@@ -250,8 +251,9 @@ def require_batch_statistics(experiment: Experiment, micro_batch: int, workers: 
     passes = min(micro_batch or share, share)
     if workers > 1 or (share % passes or passes) > 1:
         return
-    with torch.device("meta"):  # shapes alone, nothing is computed
-        model = Segmenter(structure_of(experiment.model)[0]).train()
+    spec = structure_of(experiment.model)[0]
+    with torch.device("cpu" if needs_values(spec) else "meta"):  # shapes alone, nothing is computed
+        model = Segmenter(spec).train()
         try:
             model(torch.empty(1, 3, *recipe.crop_size))
         except ValueError as error:

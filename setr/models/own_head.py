@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from setr.errors import InputError
 from setr.models.decoders.up_head import UpHeadSpec
 from setr.models.own_code import OwnCode, error_line, load, text_of
+from setr.models.own_source import is_source
 from setr.models.specification import HeadSpec, SegmenterSpec
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ class OwnHeadSpec(HeadSpec):
     channels_in: tuple[int, ...]  # of each map that it reads, shallow first
     options: tuple[tuple[str, Any], ...] = ()  # by name, sorted
 
+    def __post_init__(self) -> None:
+        """Raises ValueError for a source that is none: it names a file of a folder, and may come from elsewhere."""
+        if not is_source(self.source):
+            raise ValueError(f"not a source of one's own: {self.source!r}")
+
     def build_head(self, num_classes: int) -> "nn.Module":
         """Returns the module, as its own __init__ fills it.
 
@@ -33,7 +39,7 @@ class OwnHeadSpec(HeadSpec):
         """
         kind = load(self.source)
         try:
-            made: nn.Module = kind(self.channels_in, num_classes, **dict(self.options))
+            return self._made(kind, num_classes)
         except Exception as error:
             raise InputError(
                 "E_OWN_CODE",
@@ -41,6 +47,18 @@ class OwnHeadSpec(HeadSpec):
                 where=error_line(error, OwnCode(self.source, text_of(kind))),
                 found=f"channels_in={self.channels_in}, num_classes={num_classes}, options {dict(self.options)}",
             ) from error
+
+    def _made(self, kind: type, num_classes: int) -> "nn.Module":
+        import torch
+
+        try:
+            made: nn.Module = kind(self.channels_in, num_classes, **dict(self.options))
+        except Exception:
+            if torch.get_default_device().type != "meta":
+                raise
+            # What asks for values (.item(), numpy) finds none there.
+            with torch.device("cpu"):
+                made = kind(self.channels_in, num_classes, **dict(self.options)).to("meta")
         return made
 
 

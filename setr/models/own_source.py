@@ -20,19 +20,28 @@ def split_source(source: str) -> tuple[str, str]:
     return file, name
 
 
+def is_source(source: object) -> bool:
+    """Returns whether a value is `file.py:Name`, without folders, or `package.module:Name`."""
+    if not isinstance(source, str):
+        return False
+    file, name = split_source(source)
+    stem = file.removesuffix(".py")
+    parts = [stem] if file.endswith(".py") else stem.split(".")
+    return name.isidentifier() and all(part.replace("-", "_").isidentifier() for part in parts) and stem != _PROJECT
+
+
 def read_text(name: str, base: Path) -> tuple[str, str]:
     """Returns the source of `file.py:Name` (without its folders) or `package.module:Name`, and its file's text.
 
     Raises InputError (E_OWN_CODE).
     """
     place, kind = split_source(name)
-    file = base / Path(place).expanduser() if place.endswith(".py") else _file_of_module(place, name)
     said = PurePath(place).name if place.endswith(".py") else place
-    stem = said.removesuffix(".py")
-    if not kind.isidentifier() or not all(part.replace("-", "_").isidentifier() for part in stem.split(".")):
-        raise _problem("not the name of a class of one's own", name)
-    if said.endswith(".py") and ("." in stem or stem == _PROJECT):
-        raise _problem("a file cannot have this name here", said, remedy="give it another: mine.py")
+    if not is_source(f"{said}:{kind}"):
+        raise _problem(
+            "not the name of a class of one's own", name, expected="file.py:Name (no dots or blanks) or package.module:Name"
+        )
+    file = base / Path(place).expanduser() if place.endswith(".py") else _file_of_module(place, name)
     text = _decoded(file, name)
     _look_over(_parsed(text, file), kind, file, package="" if said.endswith(".py") else said.partition(".")[0])
     return f"{said}:{kind}", text
@@ -41,8 +50,6 @@ def read_text(name: str, base: Path) -> tuple[str, str]:
 def _file_of_module(module: str, name: str) -> Path:
     """Returns the file of an installed module; no package on the way to it is imported."""
     parts = module.split(".")
-    if not all(part.isidentifier() for part in parts):
-        raise _problem("not the name of a class of one's own", name)
     try:
         found: ModuleSpec | None = importlib.util.find_spec(parts[0])
         for number in range(2, len(parts) + 1):

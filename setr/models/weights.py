@@ -27,7 +27,7 @@ from setr.models.importing.receipt import Receipt, TensorEntry, joined
 from setr.models.importing.stored_config import stored_config_in
 from setr.models.importing.weight_files import is_file_name
 from setr.models.own_code import OwnCode, opened, own_codes
-from setr.models.own_head import own_sources, without_own_code
+from setr.models.own_head import own_heads, own_sources, without_own_code
 from setr.models.segmenter import Segmenter, build_segmenter
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import EncoderSize, SegmenterSpec
@@ -105,7 +105,7 @@ def _imported(
     if key_map.format.name == "mmsegmentation" and PATCH_BIAS in expected and PATCH_BIAS not in values:
         values[PATCH_BIAS], entries = torch.zeros(expected[PATCH_BIAS].shape), _zero_bias(entries)
     require_encoder(entries, file.path)
-    if len(values) == len(expected):
+    if len(values) == len(expected) and not own_heads(spec):  # which may keep more than what is stored
         model.load_state_dict(values, assign=True)
     else:
         model = build_segmenter(spec)
