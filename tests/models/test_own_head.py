@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from setr.errors import InputError
@@ -14,7 +17,7 @@ from setr.models.own_code import OwnCode, allowed
 from setr.models.own_head import OwnHeadSpec, own_head, own_sources, without_own_code
 from setr.models.segmenter import build_segmenter, own_texts, seeded_own_segmenter
 from setr.models.spec_json import spec_from_json, spec_to_json
-from setr.models.weights import import_checkpoint
+from setr.models.weights import OWN_KEY, import_checkpoint
 from tests.helpers.own_decoder import SOURCE, own_spec, text_of_the_docs
 
 KEEPS = """
@@ -90,9 +93,15 @@ def test_an_export_carries_the_code_and_runs_it_only_when_asked(
         model = build_segmenter(own_spec()).eval()
         assert export_weights(model, path).largest_difference == 0.0
     canary.unlink()
+    another = f"{own.text}# of somebody else\n"  # has not run here yet
+    with safe_open(path, "pt") as file:
+        header = {**file.metadata(), OWN_KEY: json.dumps({SOURCE: another})}
+    save_file(load_file(path), path, header)
     with pytest.raises(InputError, match=r"E_CODE_NOT_ALLOWED.*mine\.py:ConcatHead.*model\.safetensors"):
         import_checkpoint(path)
+    assert not canary.exists()
     read_back, _ = import_checkpoint(path, allow_code=True)
+    assert canary.exists()
     images = torch.randn(1, 3, 32, 48)
     assert torch.equal(read_back(images), model(images))
 
@@ -125,3 +134,14 @@ def test_a_class_that_cannot_be_made_is_named_with_its_line() -> None:
         pytest.raises(InputError, match=r"E_OWN_CODE.*cannot be made: KeyError.*mine\.py, line 9"),
     ):
         build_segmenter(own_spec())
+
+
+@pytest.mark.parametrize("brought", [None, "no json", "{}", '{"other.py:Head": ""}'])
+def test_an_export_without_its_code_is_one_line(brought: str | None, docs: OwnCode, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    export_weights(build_segmenter(own_spec()).eval(), path)
+    with safe_open(path, "pt") as file:
+        header = {name: value for name, value in file.metadata().items() if name != OWN_KEY}
+    save_file(load_file(path), path, header | ({OWN_KEY: brought} if brought is not None else {}))
+    with pytest.raises(InputError, match=r"E_OWN_CODE.*not in the file"):
+        import_checkpoint(path, allow_code=True)
