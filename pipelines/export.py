@@ -49,7 +49,9 @@ def work(arguments: argparse.Namespace) -> int:
     asked = read_checkpoint_words(arguments, unused=("device", "precision"))
     folder = Path(arguments.out)
     check_writable(folder)
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code)
+    opened = open_model(
+        asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code
+    )
     console.print(f"{opened.source} to {folder}", highlight=False, soft_wrap=True)
     table = Table("file", "MB", "difference", "tried at", "sha256", caption="difference: of logits, the largest")
     for record in export(opened, folder, arguments.to, console):

@@ -70,7 +70,9 @@ def draw_image(asked: CheckpointAsked, source: Path, points: Sequence[str]) -> "
     from setr.reporting.figures.inside_figures import inside_figures
     from setr.reporting.figures.prediction_figures import Names, prediction
 
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code)
+    opened = open_model(
+        asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code
+    )
     opened.model.to(_device(asked.device))
     image = load_image(source)
     tokens = []

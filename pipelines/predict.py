@@ -192,7 +192,9 @@ def work(arguments: argparse.Namespace) -> int:
     if not source.exists():
         raise InputError("E_DATA_EMPTY", "no such image, folder or video", where=source)
     check_writable(out)
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code)
+    opened = open_model(
+        asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code
+    )
     if arguments.multi_scale:
         rules = replace(opened.protocol, name="predict-ms", ratios=RATIOS, flip=True, short_side="authors-head")
         opened = replace(opened, protocol=rules)

@@ -226,7 +226,9 @@ def print_chain(config: Config, words: list[str], found: Collected, arguments: a
         from pipelines.tracking.recheck import verify_chain
 
         for chain in chains:
-            verified = verify_chain(config, chain, found.tracker, images=arguments.images, allow_code=arguments.allow_code)
+            verified = verify_chain(
+                config, chain, found.tracker, images=arguments.images, allow_code=arguments.allow_code
+            )
             print(verified_text(verified))
             whole = whole and not any(link.broken for link in verified)
     return 0 if whole else 1

@@ -112,9 +112,7 @@ def _train_again(result: Result) -> Link:
     return Link("train again", "", f"the command gives another experiment: {', '.join(differing)} differ")
 
 
-def _scored_again(
-    config: Config, result: Result, protocol: str, images: int, *, allow_code: bool
-) -> list[Link]:
+def _scored_again(config: Config, result: Result, protocol: str, images: int, *, allow_code: bool) -> list[Link]:
     name = "images scored again"
     try:
         recorded = read_areas(result.per_image[protocol]) if protocol in result.per_image else None
@@ -137,9 +135,7 @@ def _whole(result: Result, evaluation: Evaluation) -> Link:
     return Link("images scored again", text, "" if same else f"recorded was {recorded}")
 
 
-def _evaluate(
-    config: Config, result: Result, protocol: str, images: int, allow_code: bool
-) -> tuple[Evaluation, int]:
+def _evaluate(config: Config, result: Result, protocol: str, images: int, allow_code: bool) -> tuple[Evaluation, int]:
     """Returns the evaluation of about `images` images (0: all), spread over the data, and how many there are."""
     if not result.checkpoint:
         elsewhere = result.tags.get(ELSEWHERE_TAG, "")

@@ -42,7 +42,8 @@ class Subject:
 def open_checkpoint(settings: EvaluationConfig, *, allow_code: bool = False) -> Subject:
     """Returns the model of `settings.checkpoint`; a relative path is below the working folder, else the project's.
 
-    Code of a user's own that it brings runs only with `allow_code`. Raises InputError for a file that does not exist or holds no decoder, and all that importing one raises.
+    Code of a user's own that it brings runs only with `allow_code`. Raises InputError for a file that does not exist or
+    holds no decoder, and all that importing one raises.
     """
     path = Path(settings.checkpoint).expanduser()
     path = path if path.exists() else resolve(settings.checkpoint)

@@ -39,11 +39,15 @@ def read_text(name: str, base: Path) -> tuple[str, str]:
     said = PurePath(place).name if place.endswith(".py") else place
     if not is_source(f"{said}:{kind}"):
         raise _problem(
-            "not the name of a class of one's own", name, expected="file.py:Name (no dots or blanks) or package.module:Name"
+            "not the name of a class of one's own",
+            name,
+            expected="file.py:Name (no dots or blanks) or package.module:Name",
         )
     file = base / Path(place).expanduser() if place.endswith(".py") else _file_of_module(place, name)
     text = _decoded(file, name)
-    _look_over(_parsed(text, file), kind, file, package="" if said.endswith(".py") else said.partition(".")[0])
+    tree = _parsed(text, file)
+    _require_class(tree, kind, file)
+    _require_one_file(tree, file, package="" if said.endswith(".py") else said.partition(".")[0])
     return f"{said}:{kind}", text
 
 
@@ -87,33 +91,40 @@ def _parsed(text: str, file: Path) -> ast.Module:
         raise _problem("the file is no Python", file, found=error) from None
 
 
-def _look_over(tree: ast.Module, kind: str, file: Path, package: str) -> None:
-    """Raises InputError for a class that is not there, and for imports of other files of the user's own."""
+def _require_class(tree: ast.Module, kind: str, file: Path) -> None:
+    """Raises InputError for a class that is not there, or that is plainly none of torch.nn.Module."""
     for node in tree.body:
         plain = isinstance(node, ast.ClassDef) and node.name == kind and not node.bases
         if plain or (isinstance(node, ast.FunctionDef) and node.name == kind):
             raise _problem(
-                f"{kind} is not a class of torch.nn.Module", f"{file}, line {node.lineno}", expected=f"{kind}(nn.Module)"
+                f"{kind} is not a class of torch.nn.Module",
+                f"{file}, line {node.lineno}",
+                expected=f"{kind}(nn.Module)",
             )
-    names = list(_defined(tree))
-    if kind not in names:
+    if kind not in _defined(tree):
         try:
             require_choice(f"class {kind}", kind, [node.name for node in tree.body if isinstance(node, ast.ClassDef)])
         except InputError as error:
             raise _problem(f"no class {kind} in the file", file, found=str(error).partition(" | ")[2]) from None
+
+
+def _require_one_file(tree: ast.Module, file: Path, package: str) -> None:
+    """Raises InputError for imports of other files of the user's own, and of everything in a module of this project."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == _PROJECT:
-            if any(alias.name == "*" for alias in node.names):
-                where = f"{file}, line {node.lineno}"
-                raise _problem("a file of one's own imports everything", where, found=f"from {node.module} import *",
-                               remedy="name what it uses: that is part of its experiments' code")
         for imported in _imported(node):
+            where = f"{file}, line {getattr(node, 'lineno', 1)}"
             if _is_beside(imported, file, package):
                 raise _problem(
                     "a file of one's own imports another one",
-                    f"{file}, line {getattr(node, 'lineno', 1)}",
+                    where,
                     found=imported or "a relative import",
                     remedy="keep what it needs in one file, or install it as a package",
+                )
+            if imported == _PROJECT and any(alias.name == "*" for alias in getattr(node, "names", ())):
+                raise _problem(
+                    "a file of one's own imports everything",
+                    where,
+                    remedy="name what it uses: that is part of its experiments' code",
                 )
 
 

@@ -144,9 +144,7 @@ def initialised_but_own(model: Segmenter, style: str) -> Segmenter:
 
 def own_texts(model: Segmenter) -> dict[str, str]:
     """Return the code of a user's own that the model runs: {source: text of its file}."""
-    heads = zip(
-        (model.spec.decoder, *model.spec.auxiliary), (model.decode_head, *model.auxiliary_heads), strict=True
-    )
+    heads = zip((model.spec.decoder, *model.spec.auxiliary), (model.decode_head, *model.auxiliary_heads), strict=True)
     return {spec.source: text_of(type(head)) for spec, head in heads if isinstance(spec, OwnHeadSpec)}
 
 

@@ -150,9 +150,7 @@ def forget() -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _sliced(
-    roots: tuple[str, ...], chosen: frozenset[str], package: Path, texts: tuple[tuple[str, str], ...]
-) -> Slice:
+def _sliced(roots: tuple[str, ...], chosen: frozenset[str], package: Path, texts: tuple[tuple[str, str], ...]) -> Slice:
     own = {name: _own(name, text) for name, text in texts}  # modules that no file of the package holds
     waiting: list[Place] = [(name, _Module.EFFECTS) for name in own if _Module.EFFECTS in own[name].definitions]
     for root in roots:

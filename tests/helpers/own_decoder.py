@@ -31,9 +31,7 @@ def own_spec(
     source: str = SOURCE, *, auxiliary: bool = False, flavour: str = "authors", **options: Any
 ) -> SegmenterSpec:
     """Returns T-Base in miniature with a decoder of one's own, for crops of 32 x 48 pixels."""
-    known = variant_spec(
-        "setr-naive-base", num_classes=5, crop_size=(32, 48), scale="miniature", flavour=flavour
-    )
+    known = variant_spec("setr-naive-base", num_classes=5, crop_size=(32, 48), scale="miniature", flavour=flavour)
     return dataclasses.replace(
         known,
         decoder=own_head(source, (WIDTH,) * len(TAPS), options),

@@ -131,7 +131,10 @@ def test_what_needs_values_is_tried_on_the_cpu(forward: str) -> None:
         (head("x = self.joined(torch.cat(features, 1).detach())\nreturn self.classifier(x)"), "reaches the encoder"),
         (head(init="self.scale = torch.ones(1)"), r"scale is a tensor that goes to no device"),
         (
-            head("pooled = self.norm(x.mean((2, 3), True))\nreturn self.classifier(x + pooled)", "self.norm = nn.BatchNorm2d(8)"),
+            head(
+                "pooled = self.norm(x.mean((2, 3), True))\nreturn self.classifier(x + pooled)",
+                "self.norm = nn.BatchNorm2d(8)",
+            ),
             "BatchNorm over one value",
         ),
         (head("return self.classifier(x.reshape(-1, 8, 4, 6))"), "works at the crop alone"),

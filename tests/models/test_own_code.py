@@ -59,7 +59,10 @@ def test_a_name_with_two_texts_for_the_whole_process_is_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("import torch\nraise RuntimeError('no')\n", r"raises when it is imported: RuntimeError: no \| mine\.py, line 2"),
+        (
+            "import torch\nraise RuntimeError('no')\n",
+            r"raises when it is imported: RuntimeError: no \| mine\.py, line 2",
+        ),
         ("import no_such_library_here\n", r"ModuleNotFoundError.*mine\.py, line 1"),
         ("import sys\n\nsys.exit(3)\n", r"SystemExit: 3 \| mine\.py, line 3"),
         ("def f(:\n", r"SyntaxError"),
@@ -76,8 +79,9 @@ def test_a_file_that_cannot_run_is_one_line(text: str, said: str) -> None:
 
 def test_what_a_checkpoint_brings_runs_if_it_is_asked_for_or_in_use_here() -> None:
     own = code(7, file="brought.py")
-    with pytest.raises(InputError, match=r"brought\.py:Head \| there \| look at it at there"), opened(
-        [own], allow_code=False, where="there"
+    with (
+        pytest.raises(InputError, match=r"brought\.py:Head \| there \| look at it at there"),
+        opened([own], allow_code=False, where="there"),
     ):
         pass
     with opened([own], allow_code=True, where="there"):

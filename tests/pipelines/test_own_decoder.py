@@ -203,7 +203,9 @@ def test_nor_does_the_code_in_an_export(
     except InputError as error:
         status, said = error.exit_status, str(error)
     assert status == 2
-    assert re.search(r"E_CODE_NOT_ALLOWED.*mine\.py:ConcatHead.*model\.safetensors \(setr\.own in its header\)", said), said
+    assert re.search(
+        r"E_CODE_NOT_ALLOWED.*mine\.py:ConcatHead.*model\.safetensors \(setr\.own in its header\)", said
+    ), said
     assert not canary.exists()
     assert run(file, "--allow-code") == 0
     assert canary.read_text() == "ran"

@@ -1,27 +1,18 @@
 """Every decoder of the table: told from specs and from tensors, counted."""
 
-import importlib.util
-import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
 
 from setr.errors import InputError
-from setr.models.counting import parameter_count
-from setr.models.decoders import table
-from setr.models.decoders.decoder import Decoder
 from setr.models.decoders.table import DECODERS, decoder_with
 from setr.models.importing.inferred_spec import infer_spec
 from setr.models.importing.stored_config import StoredConfig
 from setr.models.segmenter import build_model
-from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import HeadSpec
-from setr.models.variants import VARIANTS, Variant, variant_spec
+from setr.models.variants import VARIANTS, variant_spec
 from setr.planning.footprint import footprint
-from tests.helpers.environment import ROOT
 
 
 @pytest.mark.parametrize("flavour", ["authors", "mmseg", "paper"])
