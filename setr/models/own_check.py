@@ -23,7 +23,7 @@ from setr.settings.choices import require_choice
 BATCH = 2
 _SMALL = 8  # pixels of the smallest map on the CPU
 _DEVICE_WORDS = ("NVIDIA", "CUDA", "expected device", "same device", "Torch not compiled with")
-_MAP_WORDS = ("unpack", "zip()", "index out of range", "out of range")
+_MAP_WORDS = ("unpack", "zip()", "out of range")
 _NO_VALUES = ("meta", "data-independent", "Tensor.item()")
 
 
@@ -43,6 +43,7 @@ class _Tried:
         return _Tried(self.spec, self.num_classes, shapes, (self.image_size[0] // factor, self.image_size[1] // factor))
 
     def problem(self, what: str, **parts: Any) -> InputError:
+        """Returns the error that says what is wrong with the head."""
         return InputError("E_OWN_CODE", f"{self.spec.source} {what}", **parts)
 
     def raised(self, error: BaseException) -> InputError:
