@@ -16,6 +16,7 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
+from pipelines.terminal.checkpoint_words import add_allow_code
 from pipelines.terminal.command import run_command
 from pipelines.tracking.results_folder import kept_studies
 from pipelines.tracking.tracker import (
@@ -238,7 +239,9 @@ def print_chain(config: Config, words: list[str], found: Collected, arguments: a
         from pipelines.tracking.recheck import verify_chain
 
         for chain in chains:
-            verified = verify_chain(config, chain, found.tracker, images=arguments.images)
+            verified = verify_chain(
+                config, chain, found.tracker, images=arguments.images, allow_code=arguments.allow_code
+            )
             print(verified_text(verified))
             whole = whole and not any(link.broken for link in verified)
     return 0 if whole else 1
@@ -257,6 +260,7 @@ def print_places(config: Config) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", action="store_true", help="with trace: hash everything again, score some images")
     parser.add_argument("--images", type=int, default=12, help="with --verify: images to score again, about; 0: all")
+    add_allow_code(parser)
     parser.add_argument("--where", action="store_true", help="print where the report and the MLflow UI are, and stop")
 
 

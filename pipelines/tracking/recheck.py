@@ -34,7 +34,9 @@ from setr.study.shelf import setr_study
 _ROUNDING = 1e-6  # percentage points
 
 
-def verify_chain(config: Config, chain: Chain, tracker: Tracker | None, *, images: int) -> list[Link]:
+def verify_chain(
+    config: Config, chain: Chain, tracker: Tracker | None, *, images: int, allow_code: bool = False
+) -> list[Link]:
     """Returns a link for each thing that was read again; about `images` validation images are scored again (0: all).
 
     `tracker` is None where the tracking server cannot be reached: then what it holds is named as not checked.
@@ -48,7 +50,7 @@ def verify_chain(config: Config, chain: Chain, tracker: Tracker | None, *, image
         _guarded("validation bytes", lambda: verify_validation(result, protocol, _shards(config, result, "val"))),
         *_tracked(result, protocol, tracker),
         _guarded("train again", lambda: _train_again(result)),
-        *_scored_again(config, result, protocol, images),
+        *_scored_again(config, result, protocol, images, allow_code=allow_code),
     ]
 
 
@@ -132,11 +134,11 @@ def _train_again(result: Result) -> Link:
     return Link("train again", "", f"the command gives another experiment: {', '.join(differing)} differ")
 
 
-def _scored_again(config: Config, result: Result, protocol: str, images: int) -> list[Link]:
+def _scored_again(config: Config, result: Result, protocol: str, images: int, *, allow_code: bool) -> list[Link]:
     name = "images scored again"
     try:
         recorded = read_areas(result.per_image[protocol]) if protocol in result.per_image else None
-        evaluation, total = _evaluate(config, result, protocol, 0 if recorded is None else images)
+        evaluation, total = _evaluate(config, result, protocol, 0 if recorded is None else images, allow_code)
     except (SetrError, OSError) as error:
         return [Link(name, "", str(error))]
     if recorded is None:
@@ -155,7 +157,7 @@ def _whole(result: Result, evaluation: Evaluation) -> Link:
     return Link("images scored again", text, "" if same else f"recorded was {recorded}")
 
 
-def _evaluate(config: Config, result: Result, protocol: str, images: int) -> tuple[Evaluation, int]:
+def _evaluate(config: Config, result: Result, protocol: str, images: int, allow_code: bool) -> tuple[Evaluation, int]:
     """Returns the evaluation of about `images` images (0: all), spread over the data, and how many there are."""
     if not result.checkpoint:
         elsewhere = result.tags.get(ELSEWHERE_TAG, "")
@@ -164,7 +166,7 @@ def _evaluate(config: Config, result: Result, protocol: str, images: int) -> tup
     words = [f"checkpoint={result.checkpoint}", f"protocol={protocol}", f"data.name={result.of('dataset')}"]
     chosen = load_config(PROJECT / "params.yaml", words, section="evaluation")
     shards = open_shards(_shards(config, result, "val"))
-    subject = open_checkpoint(chosen.evaluation)
+    subject = open_checkpoint(chosen.evaluation, allow_code=allow_code)
     [rules] = choose_protocols(chosen, subject, shards)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if subject.threads and device == "cpu":

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.tracking.serving import LOADER, example, write_published
+from pipelines.tracking.serving import LOADER, example, own_sources_of, write_published
 from pipelines.tracking.tracker import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
 from setr.errors import InputError
 from setr.files.atomic import write_json
@@ -146,7 +146,9 @@ class Sender:
         with tempfile.TemporaryDirectory() as folder:
             save_results(Path(folder) / RECORD_ARTIFACT, [relative(result, home())])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
-        if self.register:
+        if self.register and (sources := own_sources_of(entry.experiment.as_dict())):
+            self.tracker.set_tags(run, {"setr.not_registered": f"runs code of its own: {', '.join(sources)}"})
+        elif self.register:
             self._register(entry, run, result)
 
     def _register(self, entry: Recorded, run: str, result: Result) -> None:

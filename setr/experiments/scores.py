@@ -15,6 +15,7 @@ from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
 from setr.files.atomic import new_file, write_file
 from setr.models.counting import gflops
+from setr.models.own_check import needs_values
 from setr.models.segmenter import Segmenter
 from setr.models.variants import structure_of
 from setr.record.lease import Lease
@@ -30,9 +31,13 @@ WORST_IMAGES = 10  # named beside the scores
 
 
 def size_of(experiment: Experiment) -> tuple[int, float]:
-    """Returns the model's parameters, and 1e9 floating point operations of one crop's logits; nothing is computed."""
-    with torch.device("meta"):
-        model = Segmenter(structure_of(experiment.model)[0])
+    """Returns the model's parameters, and 1e9 floating point operations of one crop's logits.
+
+    Nothing is computed, but where a head of a user's own needs values.
+    """
+    spec = structure_of(experiment.model)[0]
+    with torch.device("cpu" if needs_values(spec) else "meta"):
+        model = Segmenter(spec)
     return sum(parameter.numel() for parameter in model.parameters()), gflops(model, experiment.recipe.crop_size)
 
 

@@ -15,6 +15,8 @@ from setr.models.decoders.blocks import initialise_head
 from setr.models.encoder import TappedVisionTransformer, initialise_encoder
 from setr.models.flavours import flavour_rules
 from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
+from setr.models.own_code import text_of
+from setr.models.own_head import OwnHeadSpec, own_heads
 from setr.models.specification import EncoderSize, SegmenterSpec
 from setr.models.variants import variant_spec
 
@@ -103,7 +105,9 @@ def build_model(
 
 def build_segmenter(spec: SegmenterSpec) -> Segmenter:
     """Return the model of `spec`, initialised at random as its flavour does (PyTorch's generator)."""
-    return initialised(Segmenter(spec), flavour_rules(spec.flavour).initialisation)
+    style = flavour_rules(spec.flavour).initialisation
+    model = Segmenter(spec)
+    return initialised_but_own(model, style) if own_heads(spec) else initialised(model, style)
 
 
 def seeded_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Segmenter:
@@ -113,6 +117,35 @@ def seeded_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Seg
     """
     torch.manual_seed(seed)
     return initialised(Segmenter(spec), initialisation)
+
+
+def seeded_own_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Segmenter:
+    """Return what seeded_segmenter() does, of a model with heads of a user's own.
+
+    It is a function of its own so that the code of models without such heads is not touched by it.
+    """
+    torch.manual_seed(seed)
+    return initialised_but_own(Segmenter(spec), initialisation)
+
+
+def initialised_but_own(model: Segmenter, style: str) -> Segmenter:
+    """Return what initialised() does, with the values that a user's own heads have given themselves."""
+    decode_head, auxiliary = model.decode_head, model.auxiliary_heads
+    others = [
+        head for head, spec in zip(auxiliary, model.spec.auxiliary, strict=True) if not isinstance(spec, OwnHeadSpec)
+    ]
+    model.auxiliary_heads = nn.ModuleList(others)
+    if isinstance(model.spec.decoder, OwnHeadSpec):
+        model.decode_head = nn.Identity()
+    initialised(model, style)
+    model.decode_head, model.auxiliary_heads = decode_head, auxiliary
+    return model
+
+
+def own_texts(model: Segmenter) -> dict[str, str]:
+    """Return the code of a user's own that the model runs: {source: text of its file}."""
+    heads = zip((model.spec.decoder, *model.spec.auxiliary), (model.decode_head, *model.auxiliary_heads), strict=True)
+    return {spec.source: text_of(type(head)) for spec, head in heads if isinstance(spec, OwnHeadSpec)}
 
 
 def initialised(model: Segmenter, style: str) -> Segmenter:

@@ -68,6 +68,7 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     },
     "FCNHeadSpec": {"channels": 512, "num_convs": 2, "concatenate": True, "dropout": 0.1},
     "FPNSpec": {"channels": 256, "head_channels": 128, "dropout": 0.1},
+    "OwnHeadSpec": {"options": []},
 }
 
 # Names, and settings that do not change what is trained. A model's random values enter by the style that fills it.

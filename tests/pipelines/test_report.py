@@ -18,7 +18,7 @@ Told = tuple[Config, Planned, Tracker]
 
 
 def report(config: Config, *words: str, verify: bool = False) -> int:
-    return work(config, argparse.Namespace(where=False, words=list(words), verify=verify, images=2))
+    return work(config, argparse.Namespace(where=False, words=list(words), verify=verify, images=2, allow_code=False))
 
 
 def test_the_chain_is_whole_and_everything_is_as_it_was(told: Told, capsys: pytest.CaptureFixture[str]) -> None:
