@@ -75,6 +75,7 @@ def _encode(spec: SegmenterSpec, image: Activation, tally: Tally, layers: Tally)
     if isinstance(spec.encoder, ResNetSpec):
         stages = _resnet(spec.encoder, image, tally)
         return [stages[tap] for tap in taps], max(taps)
+    assert isinstance(spec.encoder, EncoderSize)
     encoder = spec.encoder
     if spec.cnn is None:
         patch = encoder.patch_size

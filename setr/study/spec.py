@@ -46,9 +46,17 @@ BASE: Mapping[str, Mapping[str, Any]] = {
         "photometric": True,
         "precision": "float32",
     },
-    "SegmenterSpec": {"auxiliary": [], "auxiliary_taps": [], "cnn": None, "align_corners": False, "drop_path": 0.0},
+    "SegmenterSpec": {
+        "auxiliary": [],
+        "auxiliary_taps": [],
+        "cnn": None,
+        "align_corners": False,
+        "drop_path": 0.0,
+        "frozen": False,
+    },
     "EncoderSize": {"patch_size": 16, "mlp_ratio": 4.0, "decoder_channels": 256},
     "ResNetSpec": {"output_stride": 32, "base_channels": 64, "kind": "v1c"},
+    "TimmSpec": {"options": []},
     "UpHeadSpec": {
         "channels": 256,
         "kernel": 1,
