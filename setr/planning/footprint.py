@@ -3,7 +3,9 @@
 import functools
 from dataclasses import dataclass
 
+from setr.errors import InputError
 from setr.models.counter import FLOAT32, INT64, Activation, Tally
+from setr.models.decoders.decoder import Decoder, HeadCost
 from setr.models.decoders.table import decoder_with
 from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
 
@@ -42,11 +44,11 @@ def footprint(
     decoder = decoder_with(spec.decoder)
     if decoder.neck_cost is not None:
         main = decoder.neck_cost(spec.decoder, main, tally)
-    _loss(decoder.cost(spec.decoder, main, size, spec.num_classes, tally), size, tally)
+    _loss(_cost(decoder)(spec.decoder, main, size, spec.num_classes, tally), size, tally)
     inference = tally.flops + layers.flops
     sources = auxiliary if spec.auxiliary_taps else main
     for head, source in zip(spec.auxiliary, sources, strict=False):
-        _loss(decoder_with(head).cost(head, [source], size, spec.num_classes, tally), size, tally)
+        _loss(_cost(decoder_with(head))(head, [source], size, spec.num_classes, tally), size, tally)
     depth = last + 1
     kept = depth * layers_input(spec, size) + layers.saved // depth if layers.saved else 0
     return Footprint(
@@ -60,6 +62,13 @@ def footprint(
         flops_inference=inference,
         flops_layers=layers.flops,
     )
+
+
+def _cost(decoder: Decoder) -> HeadCost:
+    """Returns how a decoder is counted; raises InputError for one that is counted from its module alone."""
+    if decoder.cost is None:
+        raise InputError("E_DECODER", "this decoder is not counted on paper", found=decoder.name)
+    return decoder.cost
 
 
 def layers_input(spec: SegmenterSpec, size: tuple[int, int]) -> int:
