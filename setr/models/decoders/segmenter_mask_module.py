@@ -19,7 +19,7 @@ class SegmenterMaskHead(nn.Module):
     def __init__(self, spec: SegmenterMaskSpec, num_classes: int) -> None:
         super().__init__()
         read, width = spec.channels_in[-1], spec.channels
-        self.read_norm = nn.LayerNorm(read, eps=spec.norm_eps) if spec.norm else nn.Identity()
+        self.final_norm = nn.LayerNorm(read, eps=spec.norm_eps) if spec.norm else nn.Identity()
         self.project = nn.Linear(read, width)
         self.classifier = nn.Embedding(num_classes, width)
         self.blocks = nn.ModuleList(
@@ -55,7 +55,7 @@ class SegmenterMaskHead(nn.Module):
         """Return logits (B, K, h, w) at the last feature's resolution."""
         x = features[-1].permute(0, 2, 3, 1)
         batch, h, w, _ = x.shape
-        patches = self.project(self.read_norm(x)).flatten(1, 2)
+        patches = self.project(self.final_norm(x)).flatten(1, 2)
         classes = self.classifier.weight.to(patches.dtype).expand(batch, -1, -1)
         tokens = torch.cat([patches, classes], dim=1)
         for block in self.blocks:

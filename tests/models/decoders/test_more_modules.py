@@ -149,7 +149,7 @@ def test_segmenters_linear_is_norm_and_one_matrix(eps: float) -> None:
     _, head = parts(SegmenterLinearSpec((16,), norm_eps=eps), 5)
     randomise(head)
     x = torch.randn(2, 16, 4, 6)
-    expected = torch.einsum("kc,bchw->bkhw", head.classifier.weight, normalised(x, head.norm, eps))
+    expected = torch.einsum("kc,bchw->bkhw", head.classifier.weight, normalised(x, head.final_norm, eps))
     torch.testing.assert_close(head([x], (64, 96)), expected + head.classifier.bias[:, None, None])
 
 
@@ -214,6 +214,39 @@ def test_random_start_is_the_published_one_in_every_flavour(style: str) -> None:
         assert not mask.blocks[0].attn.qkv.bias.any()
     neck = parts(UPerNetSpec((128,) * 4, pyramid="multi_level"), 5)[0].pyramid
     assert neck.laterals[0].weight.abs().max().item() == pytest.approx((6 / 256) ** 0.5, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("width", "linear_model", "mask_model"),
+    [(384, 22_041_366, 26_033_964), (768, 86_549_910, 102_497_580), (1024, 304_303_254, 332_644_652)],
+)
+def test_segmenters_sizes_are_those_of_its_models(width: int, linear_model: int, mask_model: int) -> None:
+    """Whole models of 150 classes, counted from the repository's code: the encoder, its norm included, is the same."""
+    linear = count(SegmenterLinearSpec((width,), norm=False), 150)
+    assert count(SegmenterMaskSpec((width,), width, norm=False), 150) - linear == mask_model - linear_model
+    if width == 1024:  # Cityscapes: one layer, 19 classes, 48 x 48 patches in the place of 32 x 32
+        encoder = linear_model - linear + (48**2 - 32**2) * width
+        assert encoder + count(SegmenterMaskSpec((width,), width, depth=1, norm=False), 19) == 321_224_742
+
+
+def count(spec: HeadSpec, num_classes: int) -> int:
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in spec.build_head(num_classes).parameters())
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_half_precision_computes_the_same_and_trains(name: str) -> None:
+    spec, _ = SPECS[name]
+    neck, head = parts(spec, 3)
+    nn.init.normal_(head.classifier.weight)
+    maps = [x.requires_grad_() for x in maps_of(spec, (64, 96))]
+    plain = head.eval()(neck.eval()(maps), (64, 96)).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        half = head(neck(maps), (64, 96)).detach().float()
+        logits = head.train()(neck.train()(maps), (64, 96))
+    assert (half - plain).abs().mean() < 0.05 * plain.abs().mean()
+    logits.float().square().mean().backward()
+    assert all(x.grad is not None and x.grad.isfinite().all() for x in maps)
 
 
 def test_mask_transformers_dropout_and_drop_path_are_its_own() -> None:
