@@ -5,13 +5,14 @@ from typing import Any
 
 from setr.models.decoders.table import DECODERS
 from setr.models.own_head import OwnHeadSpec
-from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec, TimmSpec
 
 
 def records() -> dict[str, type[Any]]:
     """Return the classes that a structure is made of, by name."""
     decoders = {decoder.spec for decoder in DECODERS.values()}
-    return {record.__name__: record for record in (SegmenterSpec, EncoderSize, ResNetSpec, OwnHeadSpec, *decoders)}
+    single = (SegmenterSpec, EncoderSize, ResNetSpec, TimmSpec, OwnHeadSpec)
+    return {record.__name__: record for record in (*single, *decoders)}
 
 
 def spec_to_json(spec: Any) -> Any:

@@ -3,7 +3,9 @@
 import functools
 from dataclasses import dataclass
 
+from setr.errors import InputError
 from setr.models.counter import FLOAT32, INT64, Activation, Tally
+from setr.models.decoders.decoder import Decoder, HeadCost
 from setr.models.decoders.table import decoder_with
 from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
 
@@ -42,11 +44,11 @@ def footprint(
     decoder = decoder_with(spec.decoder)
     if decoder.neck_cost is not None:
         main = decoder.neck_cost(spec.decoder, main, tally)
-    _loss(decoder.cost(spec.decoder, main, size, spec.num_classes, tally), size, tally)
+    _loss(_cost(decoder)(spec.decoder, main, size, spec.num_classes, tally), size, tally)
     inference = tally.flops + layers.flops
     sources = auxiliary if spec.auxiliary_taps else main
     for head, source in zip(spec.auxiliary, sources, strict=False):
-        _loss(decoder_with(head).cost(head, [source], size, spec.num_classes, tally), size, tally)
+        _loss(_cost(decoder_with(head))(head, [source], size, spec.num_classes, tally), size, tally)
     depth = last + 1
     kept = depth * layers_input(spec, size) + layers.saved // depth if layers.saved else 0
     return Footprint(
@@ -62,6 +64,13 @@ def footprint(
     )
 
 
+def _cost(decoder: Decoder) -> HeadCost:
+    """Returns how a decoder is counted; raises InputError for one that is counted from its module alone."""
+    if decoder.cost is None:
+        raise InputError("E_DECODER", "this decoder is not counted on paper", found=decoder.name)
+    return decoder.cost
+
+
 def layers_input(spec: SegmenterSpec, size: tuple[int, int]) -> int:
     """Returns the bytes of the tokens between two transformer layers, for one image of H x W pixels."""
     assert isinstance(spec.encoder, EncoderSize)
@@ -75,6 +84,7 @@ def _encode(spec: SegmenterSpec, image: Activation, tally: Tally, layers: Tally)
     if isinstance(spec.encoder, ResNetSpec):
         stages = _resnet(spec.encoder, image, tally)
         return [stages[tap] for tap in taps], max(taps)
+    assert isinstance(spec.encoder, EncoderSize)
     encoder = spec.encoder
     if spec.cnn is None:
         patch = encoder.patch_size

@@ -49,10 +49,11 @@ class MLASpec(HeadSpec):
 def heads(asked: Asked) -> Heads:
     """Returns the heads of a row, by one flavour's rules."""
     rules, size = asked.rules, asked.size
+    levels = len(asked.reading(len(LAYERS)))
     neck = size.embed_dim // rules.mla_neck_divisor if rules.mla_neck_divisor else size.decoder_channels
     main = MLASpec(
         in_channels=size.embed_dim,
-        levels=len(LAYERS),
+        levels=levels,
         neck_channels=neck,
         inner_channels=neck if rules.mla_halves_at_last else neck // 2,
         head_channels=neck // 2,
@@ -62,7 +63,7 @@ def heads(asked: Asked) -> Heads:
     )
     if rules.mla_auxiliary_reads == "encoder":
         taps = asked.auxiliary_taps("mla", LAYERS)
-        return Heads(main, (up_head.single_stage(asked),) * len(taps), taps)
+        return Heads(main, up_head.auxiliary(asked, up_head.single_stage(asked), taps), taps)
     single = UpHeadSpec(neck, neck, up_scales=(), norm=False, classifier_bias=rules.mla_auxiliary_bias)
     return Heads(main, (single,) * main.levels, reads_neck=True)
 
@@ -118,6 +119,7 @@ MLA = Decoder(
     neck_cost=neck_cost,
     recognised=recognised,
     inferred=inferred,
+    any_number=True,
     published_as="mla",
     owns_unused_convolution=True,
 )
