@@ -7,6 +7,7 @@ schema   prints the JSON schema that editors check such files by
 """
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -21,7 +22,8 @@ from rich.table import Table as Grid
 from pipelines.terminal.command import run_command
 from setr.errors import InputError
 from setr.files.atomic import write_text
-from setr.planning.experiments import seeds_of
+from setr.planning.checks import check_own_models
+from setr.planning.experiments import plan_sweep, seeds_of
 from setr.settings.config import Config
 from setr.settings.home import STUDIES
 from setr.study.cells import by_training, cells
@@ -58,11 +60,18 @@ def check(config: Config, study: Study) -> None:
     runnable = [cell for cell in cells(study=study) if cell.runnable]
     groups = by_training(runnable)
     trainings = sum(seeds_of(config, group) for group in groups.values())
+    lenient = dataclasses.replace(config, study=str(study.file), sweep=dataclasses.replace(config.sweep, cells=()))
+    chosen = dataclasses.replace(lenient.sweep, tables=tuple(table.id for table in study.tables))
+    warnings = (
+        check_own_models(plan_sweep(dataclasses.replace(lenient, sweep=chosen), lenient=True)) if runnable else []
+    )
     print(f"{study.file}: {study.title}")
     print(
         f"{len(study.tables)} tables, {len(study.models)} models, {len(runnable)} numbers to measure "
         f"in {trainings} trainings on {', '.join(sorted({cell.dataset for cell in runnable})) or 'nothing'}"
     )
+    for warning in warnings:
+        print(f"note: {warning}")
 
 
 def show(config: Config, study: Study) -> None:

@@ -2,16 +2,20 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setr.errors import InputError
-from setr.models.decoders.decoder import Asked
+from setr.models.decoders.asking import heads_for, with_auxiliary
+from setr.models.decoders.decoder import Asked, Heads
 from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS, flavour_rules
+from setr.models.own_code import OwnCode
+from setr.models.own_head import own_head
 from setr.models.pretrained import RANDOM, WORDS, Pretrained
 from setr.models.spec_json import spec_from_json, spec_to_json
-from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec, TimmSpec
+from setr.models.timm_miniatures import miniature_options
 from setr.settings.choices import require_choice
 from setr.settings.home import SETR
 from setr.settings.written import parse_file, plain
@@ -31,6 +35,13 @@ MINIATURES: dict[str, EncoderSize] = {
 }
 
 RESNETS = ("r-101", "r-101-bit")
+TIMM = "timm:"  # before timm's name of an encoder
+MAPS_READ = 4  # by a decoder of one's own that does not say which
+# Words of a model; others are options of its decoder.
+PARTS = (
+    *("decoder", "encoder", "weights", "printed_weights", "cnn", "cnn_weights"),
+    *("layers", "auxiliary", "frozen", "encoder_options", "miniature"),
+)
 R50 = ResNetSpec("r-50", (3, 4, 6, 3))
 R101 = ResNetSpec("r-101", (3, 4, 23, 3))
 
@@ -40,49 +51,72 @@ class Variant:
     """A model of a study: which decoder on which encoder from which weights."""
 
     name: str
-    decoder: str  # a row of setr.models.decoders.table
-    encoder: str  # t-base | t-large | r-101 | r-101-bit
-    pre: str  # R | 1K | 21K: pre-training of the transformer part (of the ResNet in the baselines), as printed
+    decoder: str  # a row of setr.models.decoders.table, or the source of one's own: mine.py:ConcatHead
+    encoder: str  # t-base | t-large | r-101 | r-101-bit | timm:<name>
+    pre: str  # R | 1K | 21K | timm's tag: pre-training of the transformer part (else of the ResNet), as printed
     pretrained: Pretrained | None = None
     cnn: str = ""  # Hybrid only: r-50, in the patch projection's place
     cnn_pretrained: Pretrained | None = None
+    options: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the decoder, by name
+    layers: tuple[int, ...] | None = None  # that it reads, from 1; None: its own choice
+    auxiliary: Any = field(default=None, hash=False)  # heads, as setr.models.decoders.asking takes them
+    frozen: bool = False  # the heads alone are trained
+    encoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for timm.create_model
+    miniature: Mapping[str, Any] | None = field(default=None, hash=False)  # the same in miniature; None: its family's
+    own: OwnCode | None = field(default=None, repr=False)  # the text of a decoder of one's own
+
+    @property
+    def timm(self) -> str:
+        """Returns timm's name of the encoder, "" for one of the paper's."""
+        return self.encoder.removeprefix(TIMM) if self.encoder.startswith(TIMM) else ""
 
 
-def variant_of(name: str, values: Mapping[str, Any], where: str) -> Variant:
-    """Returns the model that a study's words stand for; `where` is told in errors.
+def variant_of(name: str, values: Mapping[str, Any], where: str, own: OwnCode | None = None) -> Variant:
+    """Returns the model that a study's words stand for; `where` is told in errors, `own` is its decoder's text.
 
-    Raises InputError for a part that does not exist, weights that belong to another encoder, a setting of no model.
+    Words that are no part of a model are its decoder's options. Raises InputError for a part that does not exist,
+    weights that belong to another encoder, a decoder that does not stand on the encoder.
     """
-    known = ("decoder", "encoder", "weights", "printed_weights", "cnn", "cnn_weights")
-    for word in values:
-        require_choice(f"setting of a model in {where}", word, known)
-    encoder = str(values.get("encoder", "t-base"))
-    decoder = require_choice(f"decoder in {where}", str(values.get("decoder", "naive")), DECODERS)
-    require_choice(f"encoder in {where}", encoder, [name for name in WORDS if name != "r-50"])
-    weights = str(values.get("weights", RANDOM))
+    encoder, decoder = str(values.get("encoder", "t-base")), str(values.get("decoder", "naive"))
+    if own is None and ":" not in decoder:
+        require_choice(f"decoder in {where}", decoder, DECODERS)
+    if not encoder.startswith(TIMM):
+        require_choice(f"encoder in {where}", encoder, [name for name in WORDS if name != "r-50"])
     cnn = str(values.get("cnn", ""))
     if cnn:
         require_choice(f"cnn in {where}", cnn, ("r-50",))
-    on_resnet = DECODERS[decoder].output_stride > 0
-    if on_resnet != (encoder in RESNETS) or (on_resnet and cnn):
-        stands = ", ".join(name for name in WORDS if (name in RESNETS) == on_resnet and name != "r-50")
-        found = f"{encoder} behind {cnn}" if on_resnet and cnn else encoder
-        raise InputError(
-            "E_MODEL",
-            "the decoder does not stand on this encoder",
-            where=where,
-            found=f"{decoder} on {found}",
-            expected=stands,
-        )
+    _require_stand(decoder, encoder, cnn, where)
+    weights = str(values.get("weights", encoder.rpartition(".")[2] if encoder.startswith(TIMM) else RANDOM))
+    layers = values.get("layers")
     return Variant(
         name,
-        decoder,
+        own.source if own is not None else decoder,
         encoder,
         str(values.get("printed_weights", weights)),
         _weights(encoder, weights, where),
         cnn,
         _weights(cnn, str(values.get("cnn_weights", "1K")), where) if cnn else None,
+        options={word: value for word, value in values.items() if word not in PARTS},
+        layers=None if layers is None else tuple(layers) if isinstance(layers, list) else (layers,),
+        auxiliary=values.get("auxiliary"),
+        frozen=bool(values.get("frozen", False)),
+        encoder_options=dict(values.get("encoder_options") or {}),
+        miniature=values.get("miniature"),
+        own=own,
     )
+
+
+def _require_stand(decoder: str, encoder: str, cnn: str, where: str) -> None:
+    """Raises InputError for a baseline's decoder on another encoder than its ResNet, and SETR's on a ResNet."""
+    if decoder not in DECODERS:
+        return
+    on_resnet, plain = DECODERS[decoder].output_stride > 0, decoder in ("naive", "pup", "mla")
+    wrong = (on_resnet and (encoder not in RESNETS or bool(cnn))) or (plain and encoder in RESNETS)
+    if wrong or (cnn and not encoder.startswith("t-")):
+        stands = ", ".join(name for name in WORDS if (name in RESNETS) == on_resnet and name != "r-50")
+        found = f"{encoder} behind {cnn}" if cnn else encoder
+        what = "the decoder does not stand on this encoder"
+        raise InputError("E_MODEL", what, where=where, found=f"{decoder} on {found}", expected=stands)
 
 
 def composed(name: str) -> Variant | None:
@@ -101,6 +135,9 @@ def composed(name: str) -> Variant | None:
 def _weights(encoder: str, word: str, where: str) -> Pretrained | None:
     if word == RANDOM:
         return None
+    if encoder.startswith(TIMM):
+        name, tag = encoder.removeprefix(TIMM), encoder.rpartition(".")[2]
+        return Pretrained(name if word == tag else word.removeprefix(TIMM))
     require_choice(f"weights of {encoder} in {where}", word, (RANDOM, *WORDS[encoder]))
     return WORDS[encoder][word]
 
@@ -134,41 +171,65 @@ def variant_spec(
     rules = flavour_rules(require_choice("flavour", flavour, FLAVOURS))
     if num_classes < 2:
         raise InputError("E_CLASSES", "num_classes is too small", found=num_classes, expected="2 or more")
-    decoder = DECODERS[require_choice("decoder", row.decoder, DECODERS)]
-    if decoder.output_stride:
-        # The baselines are mmsegmentation's own in every flavour.
-        body = replace(resnet(R101, miniature=miniature), output_stride=decoder.output_stride)
-        if row.encoder == "r-101-bit":
-            body = replace(body, name=f"{body.name}-bit", kind="bit")
-        heads = decoder.heads(Asked(row.encoder, body, rules, num_classes, crop_size, miniature))
-        return SegmenterSpec(
-            encoder=body,
-            image_size=crop_size,
-            num_classes=num_classes,
-            decoder=heads.decoder,
-            main_taps=decoder.taps(len(body.blocks)),
-            auxiliary=heads.auxiliary,
-            auxiliary_taps=heads.auxiliary_taps,
-            align_corners=heads.align_corners,
-        )
-    size = sizes or (MINIATURES if miniature else ENCODERS)[row.encoder]
-    heads = decoder.heads(Asked(row.encoder, size, rules, num_classes, crop_size, miniature))
+    body = sizes or _encoder(row, miniature)
+    asked = Asked(row.encoder, body, rules, num_classes, crop_size, miniature)
+    heads, taps = _heads(row, asked)
+    of_paper = isinstance(body, EncoderSize)
     cnn = None
-    if row.cnn:
-        cnn = replace(resnet(R50, miniature=miniature), output_stride=size.patch_size)
+    if row.cnn and isinstance(body, EncoderSize):
+        cnn = replace(resnet(R50, miniature=miniature), output_stride=body.patch_size)
     return SegmenterSpec(
-        encoder=size,
+        encoder=body,
         image_size=crop_size,
         num_classes=num_classes,
         decoder=heads.decoder,
-        main_taps=decoder.taps(size.depth),
+        main_taps=taps,
         auxiliary=heads.auxiliary,
         auxiliary_taps=heads.auxiliary_taps,
         cnn=cnn,
-        flavour=flavour,
+        # The baselines are mmsegmentation's own in every flavour.
+        flavour=flavour if not isinstance(body, ResNetSpec) else "authors",
         align_corners=heads.align_corners,
-        drop_path=drop_path,
+        drop_path=drop_path if of_paper or row.timm else 0.0,
+        frozen=row.frozen,
     )
+
+
+def _encoder(row: Variant, miniature: bool) -> EncoderSize | ResNetSpec | TimmSpec:
+    if row.timm:
+        options: Any = tuple(sorted((name, _tuple(value)) for name, value in row.encoder_options.items()))
+        if miniature and row.miniature is None:
+            options = miniature_options(row.timm)
+        elif miniature and row.miniature is not None:
+            options = tuple(sorted((name, _tuple(value)) for name, value in row.miniature.items()))
+        return TimmSpec(row.timm, options)
+    if row.encoder not in RESNETS:
+        return (MINIATURES if miniature else ENCODERS)[row.encoder]
+    stride = DECODERS[row.decoder].output_stride if row.decoder in DECODERS else 0
+    body = replace(resnet(R101, miniature=miniature), output_stride=stride or 32)
+    return replace(body, name=f"{body.name}-bit", kind="bit") if row.encoder == "r-101-bit" else body
+
+
+def _heads(row: Variant, asked: Asked) -> tuple[Heads, tuple[int, ...]]:
+    if ":" not in row.decoder:
+        return heads_for(row.decoder, asked, options=row.options, layers=row.layers, auxiliary=row.auxiliary)
+    taps = tuple(layer - 1 for layer in row.layers) if row.layers is not None else asked.reading(MAPS_READ)
+    there = len(asked.facts.channels)
+    if not taps or not all(0 <= tap < there for tap in taps) or list(taps) != sorted(set(taps)):
+        raise InputError(
+            "E_LAYERS",
+            "layers that cannot be read",
+            where=f"{row.decoder} on {row.encoder}",
+            found=list(row.layers or ()),
+            expected=f"some of 1 to {there}, each once, shallow first",
+        )
+    asked = replace(asked, taps=taps)
+    heads = Heads(own_head(row.decoder, asked.channels_in(taps), row.options))
+    return with_auxiliary(row.decoder, asked, heads, row.auxiliary), taps
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(map(_tuple, value)) if isinstance(value, list) else value
 
 
 def resnet(full: ResNetSpec, *, miniature: bool) -> ResNetSpec:

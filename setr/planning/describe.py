@@ -9,6 +9,7 @@ from typing import Any
 from setr.data.loading.own_transform import transform_with_hash
 from setr.data.locations import below
 from setr.errors import InputError
+from setr.models.own_code import allow
 from setr.models.variants import Variant, structure_parts, structure_record, variant_spec
 from setr.planning.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
 from setr.planning.planned import Planned
@@ -38,6 +39,8 @@ def describe(
 
     A `lenient` one does without data and weights that are not there yet, and names them. Raises InputError otherwise.
     """
+    if variant.own is not None:
+        allow(variant.own)  # whoever plans it has named the study that names it
     spec = variant_spec(
         variant,
         num_classes=protocols[0].num_classes,
@@ -47,7 +50,8 @@ def describe(
         drop_path=recipe.drop_path,
     )
     structure = structure_record(spec)
-    code = training_code(structure_parts(structure))
+    own = {variant.own.source: variant.own.text} if variant.own is not None else {}
+    code = training_code(structure_parts(structure), own)
     found = _find_inputs(config, (dataset, train), variant, structure, lenient=lenient)
     experiment = Experiment(
         dataset=dataset,
@@ -77,6 +81,7 @@ def describe(
         code=code.sha256,
         modules=code.modules,
         train=train,
+        own=own,
     )
     if found.missing:
         return planned

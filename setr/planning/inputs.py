@@ -52,6 +52,8 @@ def weight_files(row: Variant, scale: str, folder: Path) -> tuple[Path, ...]:
     """
     names = [entry.timm_name for entry in (row.pretrained, row.cnn_pretrained) if entry is not None]
     if scale == "miniature":
+        if row.timm:
+            return ()
         stand_ins = {proxy.stands_for: proxy.name for proxy in PROXIES}
         names = [stand_ins[name] for name in names if name in stand_ins]
     files = tuple(stored_file(folder, name) for name in names)

@@ -181,8 +181,9 @@ def _cells_of(study: Study, table: Table) -> list[Cell]:
 def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
     """Returns the cell of a row and a column, None where the table's layout has none."""
     trained = bool(row.variant and column.protocol)
-    promised = trained and (column.metric == "pixel_accuracy" or not study.prints or column.id in row.not_found)
-    if column.id not in row.values and not promised:
+    promised = trained and (column.metric == "pixel_accuracy" or not study.prints)
+    not_found = column.id in row.not_found
+    if not (promised or not_found or column.id in row.values):
         return None
     common: dict[str, Any] = {
         "table": table.number,
@@ -193,6 +194,7 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
         "label": row.texts[0],
         "study": study,
         "unconfirmed": column.id in row.unconfirmed,
+        "not_found": not_found,
     }
     if not trained:
         return Cell(**common, quoted=True)
@@ -207,7 +209,6 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
         split=column.split,
         metric=column.metric,
         inferred=column.id in row.inferred,
-        not_found=column.id in row.not_found,
         recipe=column.recipe,
         changes={name: value for name, value in changes.items() if name != "iterations"},
         scoring=column.scoring,

@@ -3,9 +3,11 @@
 import dataclasses
 import itertools
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from setr.models.own_code import read_source
 from setr.models.variants import Variant, variant_of
 from setr.study.part import Part
 from setr.study.recipes import Recipe
@@ -14,12 +16,21 @@ from setr.study.rule_parts import recipe_changes
 _RECIPE = {entry.name for entry in dataclasses.fields(Recipe)}
 
 
-def model_of(name: str, part: Part, folder: Path) -> Variant:
-    """Returns a model; `folder` is what paths in it are relative to. Raises InputError for parts that do not exist."""
-    return variant_of(name, {word: entry.plain() for word, entry in part.entries().items()}, part.place)
+def model_of(name: str, part: Part, folder: Path | None) -> Variant:
+    """Returns a model; `folder` is what paths in it are relative to. Raises InputError for parts that do not exist.
+
+    None: the files of decoders of one's own are not looked for.
+    """
+    return _made(name, {word: entry.plain() for word, entry in part.entries().items()}, part.place, folder)
 
 
-def grid_rows(part: Part, folder: Path) -> list[tuple[Variant, dict[str, Any]]]:
+def _made(name: str, values: Mapping[str, Any], where: str, folder: Path | None) -> Variant:
+    decoder = str(values.get("decoder", ""))
+    own = read_source(decoder, folder) if ":" in decoder and folder is not None else None
+    return variant_of(name, values, where, own)
+
+
+def grid_rows(part: Part, folder: Path | None) -> list[tuple[Variant, dict[str, Any]]]:
     """Returns the models that a grid of parts makes, each with its changes of the recipe; `model` is what they share.
 
     {decoder: [naive, pup], encoder: [t-base, t-large], base_lr: [0.01, 0.02]} makes eight.
@@ -37,7 +48,7 @@ def grid_rows(part: Part, folder: Path) -> list[tuple[Variant, dict[str, Any]]]:
         with part.telling():
             parts = {word: value.plain() for word, value in values.items() if word not in _RECIPE}
             changes = recipe_changes({word: value for word, value in values.items() if word in _RECIPE})
-            found.append((variant_of(name, {**shared, **parts}, part.place), changes))
+            found.append((_made(name, {**shared, **parts}, part.place, folder), changes))
     return found
 
 

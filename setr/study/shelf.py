@@ -35,7 +35,7 @@ def known_study(name: str, file: Path | None = None) -> Study:
     if name in shipped():
         return open_study(name)
     if file is not None:
-        _KNOWN[name] = _opened(file, ())
+        _KNOWN[name] = _opened(file, (), with_code=False)
         return _KNOWN[name]
     raise InputError("E_STUDY", "a cell of a study that is not named", found=name, remedy="give study=<its file>")
 
@@ -62,14 +62,16 @@ def _path_of(word: str, folder: Path) -> Path:
     raise InputError("E_STUDY", "no such study", found=word, expected=f"a file, or one of {', '.join(shipped())}")
 
 
-def _opened(path: Path, opening: tuple[Path, ...]) -> Study:
+def _opened(path: Path, opening: tuple[Path, ...], *, with_code: bool = True) -> Study:
     if path in opening:
         chain = " -> ".join(one.name for one in (*opening, path))
         raise InputError("E_STUDY", "a study that includes itself", where=path, found=chain)
-    status = path.stat()
-    return _read(path, (*opening, path), status.st_mtime_ns)
+    return _read(path, (*opening, path), with_code, path.stat().st_mtime_ns)
 
 
 @functools.lru_cache(maxsize=32)
-def _read(path: Path, opening: tuple[Path, ...], _: int) -> Study:
-    return read_study(path, lambda word, folder: _opened(_path_of(word, folder), opening), folder=STUDIES.parent)
+def _read(path: Path, opening: tuple[Path, ...], with_code: bool, _: int) -> Study:
+    def find(word: str, folder: Path) -> Study:
+        return _opened(_path_of(word, folder), opening, with_code=with_code)
+
+    return read_study(path, find, project=STUDIES.parent, with_code=with_code)

@@ -29,21 +29,23 @@ MOST_CELLS = 5_000  # of a study that does not say `many: true`
 Find = Callable[[str, Path], Study]  # another study by the word for it, and the folder that paths are relative to
 
 
-def read_study(path: Path, find: Find, *, folder: Path) -> Study:
-    """Returns the study in a file; `folder` is what it calls its own folder in errors, `find` opens others.
+def read_study(path: Path, find: Find, *, project: Path, with_code: bool = True) -> Study:
+    """Returns the study in a file; places in errors are below `project`, `find` opens other studies.
+
+    Without `with_code` the files of decoders of one's own are not looked for: enough to tell of results.
 
     Raises InputErrors with a line for each mistake, InputError for a file that cannot be read.
     """
     mistakes: list[SetrError] = []
-    shown = path.relative_to(folder) if path.is_relative_to(folder) else path
+    shown = path.relative_to(project) if path.is_relative_to(project) else path
     top = Part(parse_file(path), "", shown, mistakes)
-    study = _study(top, path, find)
+    study = _study(top, path, find, path.parent if with_code else None)
     if mistakes:
         raise InputErrors(mistakes)
     return study
 
 
-def _study(top: Part, path: Path, find: Find) -> Study:
+def _study(top: Part, path: Path, find: Find, folder: Path | None) -> Study:
     name = path.stem
     if not _NAME.fullmatch(name) or re.fullmatch(r"table\d+", name):
         top.mistake("a study cannot be called that", found=name, expected="letters, digits, - and _")
@@ -57,13 +59,14 @@ def _study(top: Part, path: Path, find: Find) -> Study:
         _check_name(part, "model", word)
         models.setdefault(word, Variant(word, "naive", "t-base", "R"))  # known, mistakes or not
         with part.telling():
-            models[word] = model_of(word, part, path.parent)
+            models[word] = model_of(word, part, folder)
     base: Rules = ()
     if "recipe" in parts:
         base = rules_of([parts["recipe"]], included, recipe_changes)
         recipes = {**recipes, "": base}
     tables = tuple(
-        _table(word, part, models, recipes, protocols, included) for word, part in _entries(parts.get("tables")).items()
+        _table(word, part, models, recipes, protocols, included, folder)
+        for word, part in _entries(parts.get("tables")).items()
     )
     if "tables" not in parts and not included.models:
         top.mistake("no tables", expected="tables: {<id>: {rows: ..., columns: ...}}")
@@ -108,6 +111,7 @@ def _table(
     recipes: dict[str, Rules],
     protocols: Mapping[str, Rules],
     included: Included,
+    folder: Path | None,
 ) -> Table:
     _check_name(part, "table", word)
     parts = part.entries(_TABLE)
@@ -120,7 +124,7 @@ def _table(
     texts = _texts(parts.get("texts")) or ("Model",)
     rows = [_row(entry, texts, facts, columns, models) for entry in _each(parts.get("rows"))]
     if "grid" in parts:
-        found = grid_rows(parts["grid"], included.folder)
+        found = grid_rows(parts["grid"], folder)
         models.update({variant.name: variant for variant, _ in found})
         rows += [Row(variant.name, (variant.name,), variant.name, changes=changes) for variant, changes in found]
     if columns and any(row.variant for row in rows) and not any(column.protocol for column in columns):
@@ -220,7 +224,7 @@ def _row(
         not_found=_ids(parts.get("not_found"), ids),
         changes=recipe_changes(parts["recipe"].entries()) if "recipe" in parts else {},
     )
-    if not variant and not row.values and not row.facts:
+    if not (variant or row.values or row.facts or row.not_found):
         part.mistake("a row with neither a model nor values", found=name)
     return row
 

@@ -49,7 +49,7 @@ def heads_for(
         )
     if not row.has(main):
         raise InputError("E_OPTION", "with these options it is another decoder", where=decoder, found=dict(options))
-    return _with_auxiliary(row, asked, replace(made, decoder=main), auxiliary), taps
+    return with_auxiliary(row.name, asked, replace(made, decoder=main), auxiliary), taps
 
 
 def _taps(row: Decoder, asked: Asked, layers: Sequence[int]) -> tuple[int, ...]:
@@ -75,14 +75,15 @@ def _taps(row: Decoder, asked: Asked, layers: Sequence[int]) -> tuple[int, ...]:
     return tuple(layer - 1 for layer in layers)
 
 
-def _with_auxiliary(row: Decoder, asked: Asked, heads: Heads, auxiliary: Auxiliary) -> Heads:
+def with_auxiliary(name: str, asked: Asked, heads: Heads, auxiliary: Auxiliary) -> Heads:
+    """Returns a decoder with the auxiliary heads that are asked for, in the place of its own."""
     if auxiliary is False:
         return replace(heads, auxiliary=(), auxiliary_taps=(), reads_neck=False)
     if auxiliary is True and not heads.auxiliary:
         raise InputError(
             "E_AUXILIARY",
             "this decoder has no auxiliary heads of its own",
-            where=row.name,
+            where=name,
             remedy="say where they stand: auxiliary: [{layer: 9}]",
         )
     if auxiliary is None or auxiliary is True:
@@ -91,7 +92,7 @@ def _with_auxiliary(row: Decoder, asked: Asked, heads: Heads, auxiliary: Auxilia
         raise InputError(
             "E_AUXILIARY",
             "auxiliary heads that are none",
-            where=row.name,
+            where=name,
             found=auxiliary,
             expected="true, false, or a list such as [{layer: 9}]",
         )

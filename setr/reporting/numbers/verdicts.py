@@ -38,7 +38,8 @@ def verdict_of(cell: Cell, mean: float, spread: float | None) -> tuple[str, str,
     inside their range, widened by our own spread; off: outside.
     """
     if cell.paper is None:
-        return UNPRINTED, "the paper prints no value for this cell", None
+        said = "the paper's value has not been found" if cell.not_found else "the paper prints no value for this cell"
+        return UNPRINTED, said, None
     band = band_of(cell)
     own = spread or 0.0
     difference = mean - cell.paper

@@ -11,6 +11,7 @@ from setr.reporting.numbers.column_protocols import score_name
 from setr.reporting.numbers.significance import Differences
 from setr.reporting.numbers.tables import CellReport, RowReport, TableReport, is_quoted
 from setr.reporting.numbers.versions import protocol_digest
+from setr.study.cells import Cell
 from setr.study.records import Column
 
 MINIATURE_CAUTION = (
@@ -90,11 +91,13 @@ def sub_columns(report: TableReport, column: Column) -> tuple[str, ...]:
     """Returns the titles of a column's parts; none for what is quoted, ours alone where the paper prints nothing."""
     if is_quoted(column):
         return ()
-    if not any(row.cells[column.id].cell.paper is not None for row in report.rows if column.id in row.cells):
+    cells = [row.cells[column.id].cell for row in report.rows if column.id in row.cells]
+    if not any(cell.paper is not None or cell.not_found for cell in cells):
         return ("ours",)
     return ("paper", "ours", "Δ", "verdict") if judged(report) else ("paper", "ours", "Δ")
 
 
+NOT_FOUND = "not found"  # in the place of a value that the paper prints and nobody here has read
 Compared = Mapping[str, Sequence[Differences]]  # by scale
 
 
@@ -147,12 +150,17 @@ def _markdown_rows(report: TableReport) -> str:
     return "\n".join("| " + " | ".join(_escape_markdown(text) for text in line) + " |" for line in lines) + "\n"
 
 
+def printed(cell: Cell) -> str:
+    """Returns the paper's value, or that it has one which has not been found."""
+    return NOT_FOUND if cell.not_found else number(cell.paper)
+
+
 def texts_of(cell: CellReport | None, column: Column, report: TableReport) -> list[str]:
     """Returns the texts of one cell's parts."""
     words = sub_columns(report, column)
     if cell is None:
         return [""] * max(1, len(words))
-    paper = number(cell.cell.paper) + _superscript(cell.paper_marks)
+    paper = printed(cell.cell) + _superscript(cell.paper_marks)
     if not words:
         return [paper]
     own = "–" if "verdict" in words and cell.measured is None else ours(cell) + _superscript(cell.marks)

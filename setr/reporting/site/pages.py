@@ -12,7 +12,7 @@ from setr.reporting.numbers.results import Result
 from setr.reporting.numbers.significance import Differences
 from setr.reporting.numbers.tables import CellReport, TableReport, build_table, is_quoted
 from setr.reporting.site.experiment_page import Picture, state_of
-from setr.reporting.site.layouts import coverage, judged, number, sub_columns
+from setr.reporting.site.layouts import coverage, judged, number, printed, sub_columns
 from setr.study.records import Study
 
 _GALLERY_PICTURES = 4  # of one decoder on the first page
@@ -159,6 +159,7 @@ def template_filters() -> dict[str, Callable[..., object]]:
     }
     return {
         "number": number,
+        "printed": printed,
         "signed": lambda value: "" if value is None else f"{value:+.2f}".replace("-", "−"),
         "fact": lambda value: "–" if value is None else f"{value:g}" if float(value).is_integer() else f"{value:.2f}",
         "data": lambda value: "" if value is None else f"{value}",

@@ -1,0 +1,29 @@
+"""Models looked over before anything of a sweep runs: those with a decoder of the user's own."""
+
+import functools
+import json
+from collections.abc import Iterable
+
+from setr.models.variants import structure_of
+from setr.planning.planned import Planned
+from setr.study.experiment import canonical_json
+
+
+def check_own_models(planned: Iterable[Planned]) -> list[str]:
+    """Returns what is worth knowing of decoders of one's own, a line each; nothing is allocated.
+
+    Raises InputError for the first one that cannot be trained as it is.
+    """
+    found: list[str] = []
+    for entry in planned:
+        if entry.own:
+            structure = canonical_json(dict(entry.experiment.model))
+            found += _checked(structure, tuple(sorted(entry.own.items())))
+    return list(dict.fromkeys(found))
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(structure: str, _: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    from setr.models.own_check import check_own  # with torch, which a plan of the tables does without
+
+    return check_own(structure_of(json.loads(structure))[0])
