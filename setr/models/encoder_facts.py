@@ -30,6 +30,7 @@ class EncoderFacts:
     std: tuple[float, float, float]
     licence: str  # of its published weights, as timm writes it; "": not said
     stem_maps: int = 0  # that timm counts before the first stage
+    any_size: bool = True  # of images; else the crop's is the only one, and larger images go through in windows
 
 
 def encoder_facts(encoder: EncoderSize | ResNetSpec | TimmSpec) -> EncoderFacts:
@@ -46,7 +47,7 @@ def encoder_facts(encoder: EncoderSize | ResNetSpec | TimmSpec) -> EncoderFacts:
 
 @functools.lru_cache(maxsize=256)
 def _of_timm(encoder: TimmSpec) -> EncoderFacts:
-    from setr.models.timm_models import on_meta
+    from setr.models.timm_models import on_meta, size_arguments
 
     model: Any = on_meta(encoder)
     info = [(int(entry["num_chs"]), int(entry["reduction"])) for entry in _entries(model.feature_info)]
@@ -62,6 +63,7 @@ def _of_timm(encoder: TimmSpec) -> EncoderFacts:
         std=tuple(config["std"]),
         licence=str(config.get("license") or ""),
         stem_maps=len(info) - len(stages),
+        any_size=size_arguments(encoder, max(stride for _, stride in stages)).any_size,
     )
 
 

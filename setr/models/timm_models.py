@@ -1,26 +1,30 @@
 """timm's models by name: the one that a TimmSpec means, or one line that says why there is none."""
 
 import difflib
+import functools
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from setr.errors import InputError
 from setr.models.specification import TimmSpec
 
-# What decides where a model comes from or what it is used for; the rest of `create_model`'s arguments is structure.
+# What decides where a model comes from, what it is used for, or follows from the crop; the rest is structure.
 NOT_OPTIONS = frozenset(
     {
         "cache_dir",
         "checkpoint_path",
         "drop_path_rate",
+        "dynamic_img_size",
         "exportable",
         "feature_cfg",
         "feature_cls",
         "features_only",
+        "img_size",
         "in_chans",
         "kwargs_filter",
         "model_cfg",
@@ -75,6 +79,68 @@ def on_meta(encoder: TimmSpec, **arguments: Any) -> nn.Module:
     """Returns what `created` returns, without memory."""
     with torch.device("meta"):
         return created(encoder, **arguments)
+
+
+@dataclass(frozen=True)
+class SizeArguments:
+    """Which arguments make a model take images of the size that is wanted, and whether it then takes any other."""
+
+    names: tuple[str, ...]
+    any_size: bool
+
+    def values(self, size: tuple[int, int]) -> dict[str, Any]:
+        """Returns the arguments for images of H x W pixels."""
+        return {name: size if name == "img_size" else True for name in self.names}
+
+
+# What families differ in, the best first: positions made for the size and resized to others, made for the size alone,
+# and none at all.
+_TRIED = (("img_size", "dynamic_img_size"), ("img_size",), ())
+
+
+@functools.lru_cache(maxsize=256)
+def size_arguments(encoder: TimmSpec, multiple: int) -> SizeArguments:
+    """Returns what the model itself answers when it is tried, without memory, on two sizes that are no default.
+
+    `multiple`: pixels of which the sides of an image are a multiple. Raises InputError for a model that takes neither.
+    """
+    size, other = (4 * multiple, 6 * multiple), (3 * multiple, 7 * multiple)
+    found = None
+    for names in _TRIED:
+        arguments = SizeArguments(names, any_size=True)
+        try:
+            model = on_meta(encoder, **arguments.values(size)).eval()
+        except NotTakenError:
+            continue
+        if _takes(model, size):
+            if _takes(model, other):
+                return arguments
+            found = found or SizeArguments(names, any_size=False)
+    if found is None:
+        raise InputError(
+            "E_ENCODER",
+            "the model takes no images but of its default size",
+            found=encoder.name,
+            expected="a model that takes img_size, or images of any size",
+        )
+    return found
+
+
+@torch.no_grad()
+def _takes(model: Any, size: tuple[int, int]) -> bool:
+    """Returns whether the first map can be read for images of H x W pixels."""
+    try:
+        read_maps(model, torch.empty(2, 3, *size, device="meta"), [0])
+    except Exception:  # families fail in ways of their own: assertions, shapes, reshapes
+        return False
+    return True
+
+
+def read_maps(model: Any, images: Tensor, indices: list[int]) -> list[Tensor]:
+    """Returns the maps (B, C, h, w) of timm's `indices`, ascending; layers after the last do not run."""
+    return model.forward_intermediates(
+        images, indices=indices, norm=False, stop_early=True, output_fmt="NCHW", intermediates_only=True
+    )
 
 
 def _require_name(name: str) -> None:

@@ -25,6 +25,7 @@ from setr.models.importing.key_maps import OWN, KeyMap, map_keys, name_architect
 from setr.models.importing.pretrained_files import fetch_pretrained
 from setr.models.importing.receipt import Receipt, TensorEntry, joined
 from setr.models.importing.stored_config import stored_config_in
+from setr.models.importing.timm_file import TIMM, fill_timm
 from setr.models.importing.weight_files import is_file_name
 from setr.models.own_code import OwnCode, opened, own_codes
 from setr.models.own_head import own_heads, own_sources, without_own_code
@@ -32,6 +33,7 @@ from setr.models.segmenter import Segmenter, build_segmenter
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import EncoderSize, SegmenterSpec
 from setr.models.tensor_hash import tensors_sha256
+from setr.models.timm_encoder import TimmEncoder
 from setr.models.variants import variant_spec
 
 __all__ = ["SPEC_KEY", "Receipt", "file_sha256", "import_checkpoint", "load_pretrained"]
@@ -105,13 +107,19 @@ def _imported(
     if key_map.format.name == "mmsegmentation" and PATCH_BIAS in expected and PATCH_BIAS not in values:
         values[PATCH_BIAS], entries = torch.zeros(expected[PATCH_BIAS].shape), _zero_bias(entries)
     require_encoder(entries, file.path)
-    if len(values) == len(expected) and not own_heads(spec):  # which may keep more than what is stored
+    # A head of one's own may keep more than what is stored.
+    if len(values) == len(expected) and not own_heads(spec) and not _computed_buffers(model):
         model.load_state_dict(values, assign=True)
     else:
         model = build_segmenter(spec)
         model.load_state_dict(values, strict=False)
     receipt = _receipt(source, file, key_map, entries, inferred.settings, spec)
     return model.eval(), receipt
+
+
+def _computed_buffers(model: torch.nn.Module) -> bool:
+    """Returns whether a model has tensors that are in no file: without memory it has no values for them."""
+    return bool({name for name, _ in model.named_buffers()} - model.state_dict().keys())
 
 
 def _infer(
@@ -153,6 +161,7 @@ def _infer(
 def load_pretrained(model: Segmenter, *sources: str | Path, interpolation: str | None = "bilinear") -> Receipt:
     """Returns the receipt of filling the model's encoder from files, or from timm's weights of those names.
 
+    A file of timm's fills an encoder of timm's as timm itself would (its own resizing, not `interpolation`).
     ViT and DeiT files fill a transformer, ResNet files the baselines' backbone or the CNN of Hybrid, which may have one
     of each. The position table is resized in two dimensions to the model's grid by `interpolation` (bilinear as the
     authors; bicubic; None: not at all), always without antialias. The file's final norm and classifier are unused:
@@ -190,6 +199,8 @@ def published_values(
 
 def _values_of(model: Segmenter, source: str | Path, interpolation: str | None) -> tuple[dict[str, Tensor], Receipt]:
     file = read_checkpoint(source if is_file_name(source) else fetch_pretrained(str(source)))
+    if isinstance(model.encoder, TimmEncoder):
+        return _timm_values(model, model.encoder, file, str(source))
     key_map = map_keys(file.tensors)
     if key_map is None:
         raise _other_architecture(file)
@@ -215,6 +226,16 @@ def _values_of(model: Segmenter, source: str | Path, interpolation: str | None) 
         entries += [TensorEntry("missing", name, "", tuple(value.shape), detail) for name, value in projection.items()]
     settings = {"interpolation": interpolation, "part": holds}
     return values, _receipt(str(source), file, key_map, entries, settings, model.spec)
+
+
+def _timm_values(
+    model: Segmenter, encoder: TimmEncoder, file: CheckpointFile, source: str
+) -> tuple[dict[str, Tensor], Receipt]:
+    expected = {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
+    filling = fill_timm(encoder, expected, file)
+    settings = {"interpolation": "timm's own, as its checkpoint filter resizes", "part": "encoder"}
+    key_map = KeyMap(TIMM, filling.keys, filling.unused, ())
+    return filling.values, _receipt(source, file, key_map, filling.entries, settings, model.spec)
 
 
 def _receipt(
