@@ -55,13 +55,13 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     words = arguments.words
     if words and words[0] != "trace":
         raise InputError("E_COMMAND", "unknown word", found=words[0], expected="trace <cell>, or section.key=value")
+    open_study(config.study)
+    others, unread = kept_studies(resolve(config.storage.results))
     with tempfile.TemporaryDirectory() as folder:
         found = collect(config, Path(folder))
         if words:
             return print_chain(config, words[1:], found, arguments)
         facts, damaged = counted_parameters(resolve(config.storage.results) / "parameters.json")
-        open_study(config.study)
-        others, unread = kept_studies(resolve(config.storage.results))
         drawn, missing = kept_figures(resolve(config.storage.results) / FIGURES, found.results)
         site = build_site(
             found.results,

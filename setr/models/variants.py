@@ -171,7 +171,8 @@ def variant_spec(
     rules = flavour_rules(require_choice("flavour", flavour, FLAVOURS))
     if num_classes < 2:
         raise InputError("E_CLASSES", "num_classes is too small", found=num_classes, expected="2 or more")
-    body = sizes or _encoder(row, miniature)
+    body = _encoder(row, miniature)
+    body = sizes if sizes is not None and isinstance(body, EncoderSize) else body
     asked = Asked(row.encoder, body, rules, num_classes, crop_size, miniature)
     heads, taps = _heads(row, asked)
     of_paper = isinstance(body, EncoderSize)
