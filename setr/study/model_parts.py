@@ -9,14 +9,14 @@ from typing import Any
 
 from setr.models.own_code import read_source
 from setr.models.variants import Variant, variant_of
-from setr.study.part import Part
+from setr.study.part import StudyPart
 from setr.study.recipes import Recipe
 from setr.study.rule_parts import recipe_changes
 
 _RECIPE = {entry.name for entry in dataclasses.fields(Recipe)}
 
 
-def model_of(name: str, part: Part, folder: Path | None) -> Variant:
+def model_of(name: str, part: StudyPart, folder: Path | None) -> Variant:
     """Returns a model; `folder` is what paths in it are relative to. Raises InputError for parts that do not exist.
 
     None: the files of decoders of one's own are not looked for.
@@ -30,7 +30,7 @@ def _made(name: str, values: Mapping[str, Any], where: str, folder: Path | None)
     return variant_of(name, values, where, own)
 
 
-def grid_rows(part: Part, folder: Path | None) -> list[tuple[Variant, dict[str, Any]]]:
+def grid_rows(part: StudyPart, folder: Path | None) -> list[tuple[Variant, dict[str, Any]]]:
     """Returns the models that a grid of parts makes, each with its changes of the recipe; `model` is what they share.
 
     {decoder: [naive, pup], encoder: [t-base, t-large], base_lr: [0.01, 0.02]} makes eight.
@@ -52,7 +52,7 @@ def grid_rows(part: Part, folder: Path | None) -> list[tuple[Variant, dict[str, 
     return found
 
 
-def _word(part: Part) -> str:
+def _word(part: StudyPart) -> str:
     """Returns a choice as it stands in a row's name."""
     text = part.written.text or "-".join(map(str, part.each()))
     return re.sub(r"[^\w.+]+", "-", text.rpartition(":")[2]).strip("-")

@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Part:
+class StudyPart:
     """A value of the file, where it stands, and the list that its mistakes go to."""
 
     written: Written
@@ -64,30 +64,30 @@ class Part:
         """Returns whether nothing is written there: null, or no characters."""
         return self.written.value is None
 
-    def entries(self, known: Sequence[str] = ()) -> dict[str, "Part"]:
+    def entries(self, known: Sequence[str] = ()) -> dict[str, "StudyPart"]:
         """Returns its keys and values; with `known`, another key is a mistake and left out."""
         if self.is_empty:
             return {}
         if not self.is_mapping:
             self.mistake("not keys and values", found=plain(self.written))
             return {}
-        found: dict[str, Part] = {}
+        found: dict[str, StudyPart] = {}
         for name, value in self.written.value.items():
-            part = Part(value, f"{self.place}.{name}" if self.place else name, self.file, self.mistakes)
+            part = StudyPart(value, f"{self.place}.{name}" if self.place else name, self.file, self.mistakes)
             if known and name not in known:
                 part.unknown("word", name, known)
             else:
                 found[name] = part
         return found
 
-    def each(self) -> list["Part"]:
+    def each(self) -> list["StudyPart"]:
         """Returns the entries of a list; a value alone is a list of one."""
         if self.is_empty:
             return []
         if not self.is_list:
             return [self]
         return [
-            Part(value, f"{self.place}[{index}]", self.file, self.mistakes)
+            StudyPart(value, f"{self.place}[{index}]", self.file, self.mistakes)
             for index, value in enumerate(self.written.value)
         ]
 
@@ -128,6 +128,6 @@ class Part:
         """Returns the value as YAML has it."""
         return plain(self.written)
 
-    def mapping(self, convert: Callable[["Part"], _T]) -> dict[str, _T]:
+    def mapping(self, convert: Callable[["StudyPart"], _T]) -> dict[str, _T]:
         """Returns its keys with each value converted."""
         return {name: convert(part) for name, part in self.entries().items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from setr.models.variants import Variant
 from setr.settings.config import check_recipe
 from setr.settings.strict import checked
-from setr.study.part import Part
+from setr.study.part import StudyPart
 from setr.study.protocols import Protocol
 from setr.study.recipes import Recipe
 from setr.study.rules import CONDITIONS, Rule, Rules
@@ -16,12 +16,12 @@ from setr.study.rules import CONDITIONS, Rule, Rules
 if TYPE_CHECKING:
     from setr.study.records import Study
 
-Changes = Callable[[Mapping[str, Part]], dict[str, Any]]
+Changes = Callable[[Mapping[str, StudyPart]], dict[str, Any]]
 _RECIPE = tuple(entry.name for entry in fields(Recipe) if entry.name != "flavour")
 _PROTOCOL = tuple(entry.name for entry in fields(Protocol) if entry.name != "num_classes")
 
 
-def recipe_changes(parts: Mapping[str, Part]) -> dict[str, Any]:
+def recipe_changes(parts: Mapping[str, StudyPart]) -> dict[str, Any]:
     """Returns fields of a recipe, each checked on its own."""
     found: dict[str, Any] = {}
     for name, part in parts.items():
@@ -36,7 +36,7 @@ def recipe_changes(parts: Mapping[str, Part]) -> dict[str, Any]:
     return found
 
 
-def scoring_changes(parts: Mapping[str, Part]) -> dict[str, Any]:
+def scoring_changes(parts: Mapping[str, StudyPart]) -> dict[str, Any]:
     """Returns fields of a protocol, each checked on its own."""
     found: dict[str, Any] = {}
     neutral = {"name": "ss", "resize": None, "mode": "slide", "window": (8, 8), "stride": (8, 8), "num_classes": 2}
@@ -53,7 +53,7 @@ def scoring_changes(parts: Mapping[str, Part]) -> dict[str, Any]:
 class Included:
     """What a study takes from others: those that it includes, and recipes by `<study>/<name>`."""
 
-    def __init__(self, name: str, part: Part | None, folder: Path, find: Callable[[str, Path], "Study"]) -> None:
+    def __init__(self, name: str, part: StudyPart | None, folder: Path, find: Callable[[str, Path], "Study"]) -> None:
         """Opens the studies named in `include`; what is wrong with that is noted there."""
         self.name, self.folder, self.find = name, folder, find
         self.models: dict[str, Variant] = {}
@@ -66,11 +66,11 @@ class Included:
                 self.recipes |= other.recipes
                 self.protocols |= other.protocols
 
-    def take(self, part: Part, name: str, known: dict[str, Rules]) -> None:
+    def take(self, part: StudyPart, name: str, known: dict[str, Rules]) -> None:
         """Puts the recipe of a name into those known; notes a mistake at the part if there is none."""
         known[name] = self.rules(part, name, known)
 
-    def rules(self, part: Part, name: str, known: Mapping[str, Rules]) -> Rules:
+    def rules(self, part: StudyPart, name: str, known: Mapping[str, Rules]) -> Rules:
         """Returns the rules of a name: the study's own, those of an included one, or <study>/<name>."""
         if name in known:
             return known[name]
@@ -89,7 +89,7 @@ class Included:
 
 
 def rules_of(
-    parts: Iterable[Part], included: Included, changes: Changes, known: Mapping[str, Rules] | None = None
+    parts: Iterable[StudyPart], included: Included, changes: Changes, known: Mapping[str, Rules] | None = None
 ) -> Rules:
     """Returns the rules in a list of parts, those that they begin from in their place."""
     found: list[Rule] = []

@@ -10,7 +10,7 @@ from setr.errors import InputErrors, SetrError
 from setr.models.variants import Variant
 from setr.settings.written import parse_file
 from setr.study.model_parts import grid_rows, model_of
-from setr.study.part import Part
+from setr.study.part import StudyPart
 from setr.study.records import Column, Miniature, ParameterCount, Reproduction, Row, Study, Table
 from setr.study.rule_parts import Included, recipe_changes, rules_of, scoring_changes
 from setr.study.rules import Rules
@@ -38,14 +38,14 @@ def read_study(path: Path, find: Find, *, project: Path, with_code: bool = True)
     """
     mistakes: list[SetrError] = []
     shown = path.relative_to(project) if path.is_relative_to(project) else path
-    top = Part(parse_file(path), "", shown, mistakes)
+    top = StudyPart(parse_file(path), "", shown, mistakes)
     study = _study(top, path, find, path.parent if with_code else None)
     if mistakes:
         raise InputErrors(mistakes)
     return study
 
 
-def _study(top: Part, path: Path, find: Find, folder: Path | None) -> Study:
+def _study(top: StudyPart, path: Path, find: Find, folder: Path | None) -> Study:
     name = path.stem
     if not _NAME.fullmatch(name) or re.fullmatch(r"table\d+", name):
         top.mistake("a study cannot be called that", found=name, expected="letters, digits, - and _")
@@ -96,7 +96,7 @@ def _study(top: Part, path: Path, find: Find, folder: Path | None) -> Study:
 
 
 def _rules_by_name(
-    part: Part | None, included: Included, changes: Callable[[Mapping[str, Part]], dict[str, Any]]
+    part: StudyPart | None, included: Included, changes: Callable[[Mapping[str, StudyPart]], dict[str, Any]]
 ) -> dict[str, Rules]:
     found: dict[str, Rules] = {}
     for name, rules in _entries(part).items():
@@ -106,7 +106,7 @@ def _rules_by_name(
 
 def _table(
     word: str,
-    part: Part,
+    part: StudyPart,
     models: dict[str, Any],
     recipes: dict[str, Rules],
     protocols: Mapping[str, Rules],
@@ -120,7 +120,7 @@ def _table(
     )
     if "columns" not in parts:
         part.mistake("a table without columns", expected="columns: {<id>: {data: ...}}")
-    facts = parts["facts"].mapping(Part.text) if "facts" in parts else {}
+    facts = parts["facts"].mapping(StudyPart.text) if "facts" in parts else {}
     texts = _texts(parts.get("texts")) or ("Model",)
     rows = [_row(entry, texts, facts, columns, models) for entry in _each(parts.get("rows"))]
     if "grid" in parts:
@@ -147,7 +147,7 @@ def _table(
 
 
 def _column(
-    word: str, part: Part, recipes: dict[str, Rules], protocols: Mapping[str, Rules], included: Included
+    word: str, part: StudyPart, recipes: dict[str, Rules], protocols: Mapping[str, Rules], included: Included
 ) -> Column:
     _check_name(part, "column", word)
     parts = part.entries(_COLUMN)
@@ -181,7 +181,7 @@ def _column(
     return Column(word, title, data, schedule, protocol, train, split, metric, recipe, changes, scoring)
 
 
-def _named_recipe(part: Part, recipes: dict[str, Rules], included: Included) -> tuple[str, dict[str, Any]]:
+def _named_recipe(part: StudyPart, recipes: dict[str, Rules], included: Included) -> tuple[str, dict[str, Any]]:
     """Returns the name of a recipe that a part begins from, "" for none, and the fields that it changes."""
     if not part.is_mapping:
         name = part.text()
@@ -195,7 +195,11 @@ def _named_recipe(part: Part, recipes: dict[str, Rules], included: Included) -> 
 
 
 def _row(
-    part: Part, texts: tuple[str, ...], facts: Mapping[str, str], columns: tuple[Column, ...], models: Mapping[str, Any]
+    part: StudyPart,
+    texts: tuple[str, ...],
+    facts: Mapping[str, str],
+    columns: tuple[Column, ...],
+    models: Mapping[str, Any],
 ) -> Row:
     if not part.is_mapping:
         name = part.text()
@@ -216,9 +220,9 @@ def _row(
         id=name,
         texts=shown,
         variant=variant,
-        values=_by_id(parts.get("values"), ids, "column", Part.number),
-        facts=_by_id(parts.get("facts"), list(facts), "fact", Part.number),
-        schedules=_by_id(parts.get("schedules"), ids, "column", Part.text),
+        values=_by_id(parts.get("values"), ids, "column", StudyPart.number),
+        facts=_by_id(parts.get("facts"), list(facts), "fact", StudyPart.number),
+        schedules=_by_id(parts.get("schedules"), ids, "column", StudyPart.text),
         unconfirmed=_ids(parts.get("unconfirmed"), [*ids, *facts]),
         inferred=_ids(parts.get("inferred"), ids),
         not_found=_ids(parts.get("not_found"), ids),
@@ -229,7 +233,9 @@ def _row(
     return row
 
 
-def _by_id(part: Part | None, known: Iterable[str], what: str, convert: Callable[[Part], Any]) -> dict[str, Any]:
+def _by_id(
+    part: StudyPart | None, known: Iterable[str], what: str, convert: Callable[[StudyPart], Any]
+) -> dict[str, Any]:
     found = {}
     for name, entry in _entries(part).items():
         if name not in known:
@@ -239,24 +245,24 @@ def _by_id(part: Part | None, known: Iterable[str], what: str, convert: Callable
     return found
 
 
-def _ids(part: Part | None, known: list[str]) -> tuple[str, ...]:
+def _ids(part: StudyPart | None, known: list[str]) -> tuple[str, ...]:
     for entry in _each(part):
         if entry.text() not in known:
             entry.unknown("column", entry.text(), known)
     return _texts(part)
 
 
-def _miniature(part: Part | None) -> Miniature:
+def _miniature(part: StudyPart | None) -> Miniature:
     if part is None:
         return Miniature()
     parts = part.entries(("data", "recipe"))
     data: dict[str, str] = {}
     if "data" in parts:
-        data = parts["data"].mapping(Part.text) if parts["data"].is_mapping else {"": parts["data"].text()}
+        data = parts["data"].mapping(StudyPart.text) if parts["data"].is_mapping else {"": parts["data"].text()}
     return Miniature(data, recipe_changes(parts["recipe"].entries()) if "recipe" in parts else {})
 
 
-def _reproductions(part: Part | None, models: Mapping[str, Any]) -> tuple[Reproduction, ...]:
+def _reproductions(part: StudyPart | None, models: Mapping[str, Any]) -> tuple[Reproduction, ...]:
     found = []
     for group in _each(part):
         parts = group.entries(("by", "source", "independent", "columns", "rows"))
@@ -274,7 +280,7 @@ def _reproductions(part: Part | None, models: Mapping[str, Any]) -> tuple[Reprod
     return tuple(found)
 
 
-def _reproduction(group: Mapping[str, Part], row: Mapping[str, Part], model: str) -> Reproduction:
+def _reproduction(group: Mapping[str, StudyPart], row: Mapping[str, StudyPart], model: str) -> Reproduction:
     def word(name: str) -> str:
         return "" if name not in row or row[name].is_empty else row[name].text()
 
@@ -292,7 +298,7 @@ def _reproduction(group: Mapping[str, Part], row: Mapping[str, Part], model: str
     )
 
 
-def _count(part: Part, models: Mapping[str, Any]) -> ParameterCount:
+def _count(part: StudyPart, models: Mapping[str, Any]) -> ParameterCount:
     parts = part.entries(("models", "count", "paper"))
     for entry in _each(parts.get("models")):
         if entry.text() not in models:
@@ -301,7 +307,7 @@ def _count(part: Part, models: Mapping[str, Any]) -> ParameterCount:
     return ParameterCount(_texts(parts.get("models")), None if count is None else int(count), paper or 0.0)
 
 
-def _count_cells(study: Study, top: Part, *, many: bool) -> None:
+def _count_cells(study: Study, top: StudyPart, *, many: bool) -> None:
     cells = sum(len(table.rows) * len(table.columns) * (table.seeds or study.seeds) for table in study.tables)
     if cells > MOST_CELLS and not many:
         top.mistake(
@@ -312,22 +318,22 @@ def _count_cells(study: Study, top: Part, *, many: bool) -> None:
         )
 
 
-def _check_name(part: Part, what: str, name: str) -> None:
+def _check_name(part: StudyPart, what: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         part.mistake(f"a {what} cannot be called that", found=name or "no name", expected="letters, digits, . + - _")
 
 
-def _entries(part: Part | None) -> dict[str, Part]:
+def _entries(part: StudyPart | None) -> dict[str, StudyPart]:
     return {} if part is None else part.entries()
 
 
-def _each(part: Part | None) -> list[Part]:
+def _each(part: StudyPart | None) -> list[StudyPart]:
     return [] if part is None else part.each()
 
 
-def _text(part: Part | None, default: str) -> str:
+def _text(part: StudyPart | None, default: str) -> str:
     return default if part is None or part.is_empty else part.text()
 
 
-def _texts(part: Part | None) -> tuple[str, ...]:
+def _texts(part: StudyPart | None) -> tuple[str, ...]:
     return () if part is None else part.texts()

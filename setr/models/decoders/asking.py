@@ -8,10 +8,8 @@ from setr.errors import InputError
 from setr.models.decoders import fcn
 from setr.models.decoders.decoder import Asked, Decoder, Heads
 from setr.models.decoders.fcn import FCN
-from setr.models.decoders.mla import MLASpec
 from setr.models.decoders.options import with_options
 from setr.models.decoders.table import DECODERS
-from setr.models.decoders.up_head import UpHeadSpec
 from setr.models.specification import HeadSpec
 from setr.settings.choices import require_choice
 
@@ -49,7 +47,7 @@ def heads_for(
         )
     if not row.has(main):
         raise InputError("E_OPTION", "with these options it is another decoder", where=decoder, found=dict(options))
-    return with_auxiliary(row.name, asked, replace(made, decoder=main), auxiliary), taps
+    return with_auxiliary(row.name, asked, row.agreed(replace(made, decoder=main)), auxiliary), taps
 
 
 def _taps(row: Decoder, asked: Asked, layers: Sequence[int]) -> tuple[int, ...]:
@@ -106,15 +104,9 @@ def with_auxiliary(name: str, asked: Asked, heads: Heads, auxiliary: Auxiliary) 
 
 
 def _own(asked: Asked, heads: Heads) -> Heads:
-    """Returns the decoder's own auxiliary heads: as wide as its neck, none deeper than what it reads."""
-    main = heads.decoder
-    if heads.reads_neck and isinstance(main, MLASpec):
-        width = main.neck_channels
-        own = tuple(
-            replace(head, in_channels=width, channels=width) if isinstance(head, UpHeadSpec) else head
-            for head in heads.auxiliary
-        )
-        return replace(heads, auxiliary=own)
+    """Returns the decoder's own auxiliary heads, none deeper than what it reads."""
+    if heads.reads_neck:
+        return heads
     pairs = zip(heads.auxiliary, heads.auxiliary_taps, strict=True)
     kept = [(head, tap) for head, tap in pairs if tap <= max(asked.taps)]
     return replace(heads, auxiliary=tuple(head for head, _ in kept), auxiliary_taps=tuple(tap for _, tap in kept))

@@ -183,6 +183,8 @@ class Decoder:
     output_stride: int = 0  # of the ResNet that it stands on in the tables; 0: it reads a transformer there
     any_number: bool = False  # it reads as many maps as it is given; False: as many as `layers`
     published_as: str = "naive"  # the decoder whose published recipes and protocols it takes
+    # The heads once options stand in the decoder's spec: auxiliary heads that read its neck follow the neck's width.
+    agreed: Callable[[Heads], Heads] = lambda heads: heads
     owns_unused_convolution: bool = False  # the paper counts one from 512 channels to the classes in each such head
 
     def taps(self, depth: int) -> tuple[int, ...]:

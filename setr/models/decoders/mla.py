@@ -1,8 +1,8 @@
 """MLA, multi-level aggregation: four layers, each projected, summed from the deepest up, convolved and concatenated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from setr.models.counter import Activation, Tally
 from setr.models.decoders import up_head
@@ -68,6 +68,16 @@ def heads(asked: Asked) -> Heads:
     return Heads(main, (single,) * main.levels, reads_neck=True)
 
 
+def agreed(heads: Heads) -> Heads:
+    """Returns the heads with auxiliary ones as wide as the neck that they read."""
+    if not heads.reads_neck:
+        return heads
+    main: Any = heads.decoder
+    width = main.neck_channels
+    single = tuple(replace(head, in_channels=width, channels=width) for head in heads.auxiliary)  # type: ignore[type-var]
+    return replace(heads, auxiliary=single)
+
+
 def neck_cost(spec: MLASpec, features: Sequence[Activation], tally: Tally) -> list[Activation]:
     """Counts the neck and returns its outputs."""
     streams = [tally.conv_norm_relu(tally.layer_norm(x), spec.neck_channels, 1) for x in features]
@@ -120,6 +130,7 @@ MLA = Decoder(
     recognised=recognised,
     inferred=inferred,
     any_number=True,
+    agreed=agreed,
     published_as="mla",
     owns_unused_convolution=True,
 )

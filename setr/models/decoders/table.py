@@ -15,22 +15,9 @@ from setr.models.decoders.semantic_fpn import SEMANTIC_FPN
 from setr.models.decoders.upernet import UPERNET
 from setr.models.specification import HeadSpec
 
-DECODERS: dict[str, Decoder] = {
-    decoder.name: decoder
-    for decoder in (
-        NAIVE,
-        PUP,
-        MLA,
-        FCN,
-        SEMANTIC_FPN,
-        LINEAR,
-        UPERNET,
-        DPT,
-        SEGFORMER,
-        SEGMENTER_LINEAR,
-        SEGMENTER_MASK,
-    )
-}
+_OF_THE_TABLES = (NAIVE, PUP, MLA, FCN, SEMANTIC_FPN)
+_OF_OTHERS = (LINEAR, UPERNET, DPT, SEGFORMER, SEGMENTER_LINEAR, SEGMENTER_MASK)
+DECODERS: dict[str, Decoder] = {decoder.name: decoder for decoder in (*_OF_THE_TABLES, *_OF_OTHERS)}
 
 
 def decoder_with(spec: HeadSpec) -> Decoder:
