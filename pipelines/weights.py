@@ -16,8 +16,10 @@ from pipelines.inputs.pretraining import make_weights
 from pipelines.terminal.command import check_writable, run_command
 from setr.files.atomic import write_json
 from setr.files.hashing import file_sha256
+from setr.models.encoder_facts import encoder_facts
 from setr.models.importing.pretrained_files import fetch_pretrained
 from setr.models.importing.weight_files import stored_file
+from setr.models.specification import TimmSpec
 from setr.models.variants import VARIANTS
 from setr.settings.config import Config
 from setr.settings.home import resolve
@@ -40,9 +42,17 @@ def fetch_weights(folder: Path) -> None:
         path = stored_file(folder, published.timm_name)
         if not path.is_file():
             path = fetch_pretrained(published.timm_name, folder)
-        receipt = {"name": published.timm_name, "file": path.name, "sha256": file_sha256(path), "note": published.note}
+        licence = encoder_facts(TimmSpec(published.timm_name)).licence
+        receipt = {
+            "name": published.timm_name,
+            "file": path.name,
+            "sha256": file_sha256(path),
+            "note": published.note,
+            "licence": licence,
+        }
         write_json(folder / f"{published.timm_name}.json", receipt)
-        print(f"{path.name}: {receipt['sha256'][:12]}{'' if published.exact else ' (' + published.note + ')'}")
+        said = "; ".join(filter(None, (licence, "" if published.exact else published.note)))
+        print(f"{path.name}: {receipt['sha256'][:12]}{f' ({said})' if said else ''}")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ Shapes: B images, C channels, H W pixels, h w of a map: ceil(H / its stride).
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ class TimmEncoder(nn.Module):
     (layers, norm, pooling, classifier) is not there: no parameter waits for a gradient that never comes.
     """
 
+    scale: Tensor
+    shift: Tensor
+
     def __init__(
         self, encoder: TimmSpec, image_size: tuple[int, int], *, taps: Sequence[int], drop_path: float = 0.0
     ) -> None:
@@ -37,7 +40,7 @@ class TimmEncoder(nn.Module):
         self.plain = not self.facts.pyramid  # its maps lie in the order of tokens
         self.size = self._rounded_up(image_size)
         sizes = size_arguments(encoder, self.multiple).values(self.size)
-        self.body: Any = created(encoder, **sizes, **_paths(encoder, drop_path))
+        self.body = cast(Any, created(encoder, **sizes, **_paths(encoder, drop_path)))
         self.body.prune_intermediate_layers([tap + self.facts.stem_maps for tap in taps], prune_norm=True)
         if (self.facts.mean, self.facts.std) != (IMAGENET_MEAN, IMAGENET_STD):
             own_mean, own_std, mean, std = (
@@ -69,7 +72,7 @@ class TimmEncoder(nn.Module):
 
     def no_weight_decay(self) -> set[str]:
         """Returns the names of the tables and tokens that the family spares from weight decay."""
-        named = getattr(self.body, "no_weight_decay", set)()
+        named: set[str] = getattr(self.body, "no_weight_decay", set)()
         return {f"body.{name}" for name in named}
 
     def whole(self) -> nn.Module:
