@@ -58,7 +58,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     """Plans, runs what is missing, writes results/; returns the exit status."""
     plan_only = config.sweep.plan or arguments.plan or arguments.simulate
     if config.sweep.scale == "miniature" and not plan_only:
-        make_missing_inputs(config)
+        make_missing_inputs(config, lambda: plan_sweep(config, lenient=True))
     planned = plan_sweep(config, lenient=plan_only)
     for warning in check_own_models(planned):
         print(f"note: {warning}")

@@ -20,24 +20,27 @@ from setr.models.encoder_facts import encoder_facts
 from setr.models.importing.pretrained_files import fetch_pretrained
 from setr.models.importing.weight_files import stored_file
 from setr.models.specification import TimmSpec
-from setr.models.variants import VARIANTS
 from setr.settings.config import Config
 from setr.settings.home import resolve
+from setr.study.records import Study
+from setr.study.shelf import open_study
 
 
 def work(config: Config, arguments: argparse.Namespace) -> None:
     """Writes one safetensors file and one receipt for each miniature encoder."""
     folder = resolve(config.weights.folder)
     if config.sweep.scale == "paper":
-        fetch_weights(folder)
+        fetch_weights(folder, open_study(config.study))
     else:
         make_weights(config.weights, folder, workers=os.cpu_count() or 1)
 
 
-def fetch_weights(folder: Path) -> None:
-    """Fetches the published weights of every variant through timm unless they are there; a receipt holds each hash."""
+def fetch_weights(folder: Path, study: Study) -> None:
+    """Fetches the published weights of a study's models through timm unless they are there; receipts hold hashes."""
     check_writable(folder, need_bytes=3_000_000_000)
-    rows = [entry for variant in VARIANTS.values() for entry in (variant.pretrained, variant.cnn_pretrained) if entry]
+    rows = [
+        entry for variant in study.models.values() for entry in (variant.pretrained, variant.cnn_pretrained) if entry
+    ]
     for published in dict.fromkeys(rows):
         path = stored_file(folder, published.timm_name)
         if not path.is_file():

@@ -62,7 +62,7 @@ def test_two_files_and_four_commands_make_a_table(tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, str(ROOT / "pipelines" / f"{command}.py"), *words],
             cwd=tmp_path,
-            env=environment(tmp_path / "home"),
+            env=environment(tmp_path),
             capture_output=True,
             text=True,
             timeout=600,
@@ -76,14 +76,14 @@ def test_two_files_and_four_commands_make_a_table(tmp_path: Path) -> None:
     run("sweep", named)
     run("report", named)
 
-    scores = json.loads((tmp_path / "home/results/scores.json").read_text())["decoders"]["decoders"]
+    scores = json.loads((tmp_path / "results/scores.json").read_text())["decoders"]["decoders"]
     assert {row: set(columns) for row, columns in scores.items()} == {
         "mine": {"low", "high"},
         "dinov3": {"low", "high"},
     }
-    table = json.loads((tmp_path / "home/report/decoders/table-decoders.json").read_text())
+    table = json.loads((tmp_path / "report/decoders/table-decoders.json").read_text())
     assert [cell["seeds"] for cell in table["scales"][0]["cells"]] == [3, 3, 3, 3]
-    assert "n=3" in (tmp_path / "home/report/decoders/table-decoders.tex").read_text()
-    assert 'href="decoders/index.html"' in (tmp_path / "home/report/index.html").read_text()
+    assert "n=3" in (tmp_path / "report/decoders/table-decoders.tex").read_text()
+    assert 'href="decoders/index.html"' in (tmp_path / "report/index.html").read_text()
     assert set((ROOT / "setr").rglob("*.py")) == before
     assert "12 experiments: 12 done" in run("sweep", named, "--plan")
