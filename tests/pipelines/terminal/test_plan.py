@@ -17,6 +17,7 @@ from setr.planning.measured import measurements
 from setr.planning.planned import Planned
 from setr.reporting.numbers.results import load_results
 from setr.settings.config import Config, load_config
+from setr.study.shelf import setr_study
 from tests.helpers.environment import PARAMS
 
 CELL = "table2/setr-pup-random/40k"
@@ -134,7 +135,7 @@ def test_a_narrowed_sweep_keeps_earlier_results_that_still_hold(trained: Planned
     stranger.write_text(json.dumps([]))
     # Another seed alone is asked for: the first stays, and so does what no sweep has written.
     other = [entry for entry in plan_sweep(settings(*words, "sweep.seeds=2")) if entry.experiment.seed == 1]
-    assert [entry.identity for entry in plan_earlier(settings(*words), other)] == [trained.identity]
+    assert [entry.identity for entry in plan_earlier(settings(*words), other, [setr_study()])] == [trained.identity]
     assert write_results(settings(*words), other, tmp_path) == 0
     assert {path.name for path in runs.iterdir()} == {record.name, stranger.name}
     assert load_results(record)[0].cells == (CELL,)
