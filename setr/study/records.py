@@ -1,5 +1,6 @@
 """What a study is, as records: tables of cells, and what others measured for the same cells."""
 
+import difflib
 import functools
 import re
 from collections.abc import Mapping
@@ -9,7 +10,6 @@ from typing import Any
 
 from setr.errors import InputError
 from setr.models.variants import Variant, composed
-from setr.settings.choices import require_choice
 from setr.study.rules import Rules
 
 
@@ -146,9 +146,17 @@ class Study:
 
     def model(self, name: str) -> Variant:
         """Returns a model by name, or by its parts (mla-t-large-1K); raises InputError with the nearest name."""
-        if name not in self.models and (made := composed(name)) is not None:
-            return made
-        return self.models[require_choice("variant", name, self.models)]
+        found = self.models.get(name) or composed(name)
+        if found is None:
+            near = difflib.get_close_matches(name, self.models, n=1)
+            raise InputError(
+                "E_CONFIG",
+                "unknown variant",
+                found=name,
+                expected=", ".join(self.models),
+                remedy=f"did you mean {near[0]}?" if near else "",
+            )
+        return found
 
 
 SETR_NAME = "setr"
