@@ -31,7 +31,7 @@ from pipelines.terminal.plan import Plan, print_plan, print_simulation
 from pipelines.terminal.progress import Board, BoardRow, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.results_folder import write_results
-from setr.planning.checks import check_own_models
+from setr.planning.checks import check_own_models, licences_of
 from setr.planning.experiments import plan_sweep
 from setr.planning.planned import Planned
 from setr.record.events import Event, read_events
@@ -60,8 +60,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     if config.sweep.scale == "miniature" and not plan_only:
         make_missing_inputs(config, lambda: plan_sweep(config, lenient=True))
     planned = plan_sweep(config, lenient=plan_only)
-    for warning in check_own_models(planned):
-        print(f"note: {warning}")
+    for note in (*check_own_models(planned), *(f"licence {line}" for line in licences_of(planned))):
+        print(f"note: {note}")
     plan = Plan(config, planned)
     print_plan(plan)
     plan.check()

@@ -1,7 +1,7 @@
 """An experiment with its identity, from what decides it to what is on disk."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,9 @@ from typing import Any
 from setr.data.loading.own_transform import transform_with_hash
 from setr.data.locations import below
 from setr.errors import InputError
+from setr.models.encoder_facts import encoder_facts
 from setr.models.own_code import allow
+from setr.models.specification import SegmenterSpec, TimmSpec
 from setr.models.variants import Variant, structure_parts, structure_record, variant_spec
 from setr.planning.inputs import loaded_hash, manifest_hash, weight_files, weights_hash
 from setr.planning.planned import Planned
@@ -49,6 +51,7 @@ def describe(
         flavour=recipe.flavour,
         drop_path=recipe.drop_path,
     )
+    _require_windows(spec, protocols)
     structure = structure_record(spec)
     own = {variant.own.source: variant.own.text} if variant.own is not None else {}
     code = training_code(structure_parts(structure), own)
@@ -88,6 +91,22 @@ def describe(
     state, step = planned.state_now()
     why = "" if state in ("done", "to score") else damage(planned.folder, identity=planned.identity)
     return dataclasses.replace(planned, state=state, step=step, why=why)
+
+
+def _require_windows(spec: SegmenterSpec, protocols: Sequence[Protocol]) -> None:
+    """Raises InputError where whole images are scored by an encoder that takes its crop's size alone."""
+    if not isinstance(spec.encoder, TimmSpec) or encoder_facts(spec.encoder).any_size:
+        return
+    for protocol in protocols:
+        if protocol.mode != "slide" or protocol.window != spec.image_size:
+            window = f"{protocol.window[0]}x{protocol.window[1]}"
+            raise InputError(
+                "E_PROTOCOL",
+                "this encoder takes images of its crop's size alone",
+                where=f"{spec.encoder.name}, protocol {protocol.name}",
+                found=f"mode {protocol.mode}, window {window}",
+                expected=f"mode slide, window {spec.image_size[0]}x{spec.image_size[1]}",
+            )
 
 
 @dataclass(frozen=True)

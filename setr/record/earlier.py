@@ -99,6 +99,8 @@ def _compared(planned: Experiment, other: Experiment) -> tuple[bool, list[str]] 
     """Returns whether two experiments have the same names, and their differences in words."""
     names = ("dataset", "variant", "schedule", "scale", "seed")
     same = all(getattr(planned, name) == getattr(other, name) for name in names)
+    if not same and len({place for place, _ in planned.spec_places ^ other.spec_places}) > SHOWN - 1:
+        return None
     found = [_said(place, before, after, planned) for place, before, after in _differences(planned, other)]
     if not found:
         changed = differing_modules(other.modules, planned.modules)

@@ -34,7 +34,7 @@ def build(record: type, values: Any, where: str) -> Any:
 
 def checked(record: type, name: str, value: Any, where: str) -> Any:
     """Returns the value of one field of a record, as `build` takes it; raises InputError as `build` does."""
-    fields = {entry.name: entry for entry in dataclasses.fields(record)}
+    fields = _fields(record)
     key = f"{where}.{name}" if where else str(name)
     if name not in fields:
         near = difflib.get_close_matches(str(name), fields, n=1)
@@ -46,6 +46,11 @@ def checked(record: type, name: str, value: Any, where: str) -> Any:
 
 
 _hints = functools.cache(typing.get_type_hints)
+
+
+@functools.cache
+def _fields(record: type) -> dict[str, dataclasses.Field[Any]]:
+    return {entry.name: entry for entry in dataclasses.fields(record)}
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:

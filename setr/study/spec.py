@@ -10,6 +10,7 @@ that leaves the setting out, not what the default is today.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -130,6 +131,7 @@ def spec_values(
     return values | ({"transform": transform} if transform else {})
 
 
+@functools.cache
 def base_value(path: str) -> Any:
     """Returns what a spec means that leaves out a setting, by its place (recipe.base_lr); None if it is always said."""
     *_, name = path.split(".")
