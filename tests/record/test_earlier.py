@@ -48,7 +48,7 @@ def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, other: Callab
 def edited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes one definition of the training's code look like another one."""
 
-    def other(structure: frozenset[str]) -> Slice:
+    def other(structure: frozenset[str], own: object = None) -> Slice:
         here: Mapping[tuple[str, str], str] = training_code(structure).definitions
         return Slice({**here, PLACE: "0" * 64})
 
