@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.report import work
+from pipelines.report import collect, work
 from pipelines.tracking.tracker import Tracker
 from setr.planning.planned import Planned
 from setr.settings.config import Config
@@ -115,3 +115,13 @@ def test_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest
     assert "0 of 79 numbers" in (tmp_path / "report/index.html").read_text()
     assert report(settings(section="sweep"), "trace", KEY) == 1
     assert "BROKEN: not run" in capsys.readouterr().out
+
+
+def test_what_the_last_sweep_wrote_is_what_counts_as_done(told: Told, tmp_path: Path) -> None:
+    config, entry, _ = told
+    [found] = collect(config, tmp_path).results
+    assert found.run_id  # the tracked one, with its pictures
+    assert found.done
+    (entry.folder.parent.parent / f"results/runs/{entry.identity}.json").unlink()
+    [found] = collect(config, tmp_path).results
+    assert not found.done
