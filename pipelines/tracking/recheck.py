@@ -13,7 +13,7 @@ from pipelines.tracking.tracker import RECORD_ARTIFACT, Tracker
 from setr.data.locations import below, is_uri, local_folder
 from setr.data.shards import open_shards
 from setr.errors import InputError, SetrError
-from setr.evaluation.areas import read_areas
+from setr.evaluation.areas import read_areas, read_matrix
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.subject import choose_protocols, open_checkpoint
 from setr.models.variants import Variant
@@ -110,11 +110,13 @@ def _run(result: Result, protocol: str, tracker: Tracker) -> Link:
 
 
 def _diff(result: Result, tracker: Tracker) -> Link:
-    parent = result.tags.get(PARENT_TAG, "")
-    data = tracker.fetch_artifact(parent, DIFF_ARTIFACT) if parent else None
+    parent, recorded = result.tags.get(PARENT_TAG, ""), result.tag("diff")
+    # The run has the diff of its training; its parent, that of the sweep that looked at it last, which may have scored.
+    data = tracker.fetch_artifact(result.run_id, f"{recorded}.diff") if recorded else None
+    data = data or (tracker.fetch_artifact(parent, DIFF_ARTIFACT) if parent else None)
     if data is None:
         return Link("diff", "", f"{DIFF_ARTIFACT} of run {parent or 'unknown'} is missing")
-    found, recorded = hashlib.sha256(data).hexdigest(), result.tag("diff")
+    found = hashlib.sha256(data).hexdigest()
     return Link("diff", found, "" if found == recorded else f"recorded was {recorded or 'no hash'}")
 
 
@@ -136,16 +138,17 @@ def _scored_again(config: Config, result: Result, protocol: str, images: int) ->
     name = "images scored again"
     try:
         recorded = read_areas(result.per_image[protocol]) if protocol in result.per_image else None
+        matrix = None if recorded is None else read_matrix(result.per_image[protocol])
         evaluation, total = _evaluate(config, result, protocol, 0 if recorded is None else images)
     except (SetrError, OSError) as error:
         return [Link(name, "", str(error))]
-    if recorded is None:
+    if recorded is None or matrix is None:
         return [Link("score of its images", "", "no scores of single images were kept"), _whole(result, evaluation)]
     keys, areas = recorded
     if len(keys) != total:
         return [Link(name, "", f"{len(keys)} images are recorded, the validation data has {total}")]
     now = [row.key for row in evaluation.rows]
-    return [sums_to_score(result, protocol, areas), compare_images(keys, areas, now, evaluation.areas)]
+    return [sums_to_score(result, protocol, areas, matrix), compare_images(keys, areas, now, evaluation.areas)]
 
 
 def _whole(result: Result, evaluation: Evaluation) -> Link:

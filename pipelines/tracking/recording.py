@@ -17,7 +17,7 @@ from pipelines.tracking.tracker import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECOR
 from setr.errors import InputError
 from setr.files.atomic import write_json
 from setr.record.equivalences import is_equivalent
-from setr.record.events import Event, EventReader, Unrepeated, read_events
+from setr.record.events import Event, EventReader, Unrepeated, read_events, training_start
 from setr.record.files import EVENTS, EXPERIMENT, PICTURE, RUN, SCORES
 from setr.record.lineage import DIFFS
 from setr.record.reading import read_experiment_file, read_run_file, read_scores_file
@@ -102,10 +102,10 @@ class Sender:
     def _tags(self, entry: Recorded, events: Sequence[Event]) -> dict[str, str]:
         """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
         experiment = entry.experiment
-        starts = [event["tags"] for event in events if event["event"] == "start" and "tags" in event]
+        begun = training_start(events, experiment.recipe.iterations)
         return {
             **self.tags,
-            **(starts[-1] if starts else _kept_tags(entry)),
+            **(begun.get("tags") or _kept_tags(entry)),
             NOTE_TAG: description(entry),
             "setr.cells": " ".join(entry.cells),
             "setr.dataset": experiment.dataset,
@@ -321,7 +321,7 @@ def finished_result(entry: Recorded) -> Result:
     the folder is the one that the plan named by the experiment's identity.
     """
     scored = read_scores_file(entry.folder)
-    attempt = next((event for event in reversed(read_events(entry.folder / EVENTS)) if event["event"] == "start"), {})
+    attempt = training_start(read_events(entry.folder / EVENTS), entry.experiment.recipe.iterations)
     run = read_run_file(entry.folder)
     tags = {
         **(attempt.get("tags") or _kept_tags(entry)),
