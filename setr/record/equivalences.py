@@ -1,6 +1,6 @@
 """Which codes were shown to compute what a finished training's own code computed: one line for each comparison made.
 
-    <folder>/equivalences.jsonl   from, to, verdict, time, host, and the SHA-256 of the line without it
+    <folder>/equivalences.jsonl   from, to, modules, verdict, time, host, and the SHA-256 of the line without it
 
 A result may be used under another code only while a whole, unedited line here says that a replay found them equal.
 """
@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,17 +51,22 @@ class Proof:
     verdict: Verdict
     time: float  # seconds since 1970
     host: str
+    modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of `code`; {} where none were kept
 
 
-def record(folder: Path, *, trained: str, code: str, verdict: Verdict) -> None:
+def record(
+    folder: Path, *, trained: str, code: str, verdict: Verdict, modules: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
     """Appends a comparison of `code` with the code that trained; a line that a power cut takes is made anew.
 
+    `modules` of `code` are kept with it, so that a later edit can be told from the one that was compared.
     Raises EnvironmentFailure (E_STORAGE) if the disk refuses.
     """
     entry = {
         "schema": SCHEMA,
         "from": trained,
         "to": code,
+        "modules": modules or {},
         "verdict": asdict(verdict),
         "time": round(time.time(), 3),
         "host": socket.gethostname(),
@@ -125,7 +130,11 @@ def _parse(line: bytes) -> Proof | None:
         digest = entry.pop("sha256")
         if digest != _digest(entry) or entry["schema"] != SCHEMA:
             return None
-        return Proof(entry["from"], entry["to"], Verdict(**entry["verdict"]), entry["time"], entry["host"])
+        verdict = Verdict(**entry["verdict"])
+        modules = entry.get("modules") or {}
+        if not all(isinstance(part, dict) for part in modules.values()):
+            return None
+        return Proof(entry["from"], entry["to"], verdict, entry["time"], entry["host"], modules)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

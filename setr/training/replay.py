@@ -42,6 +42,7 @@ from setr.training.foreseen import foreseen_difference
 from setr.training.machine import describe_machine, machine_differences
 from setr.training.trace_writer import traced_tensors
 
+_FAILED = "the code cannot compute what was trained"
 CountImages = Callable[[nn.Module], Sequence[ImageCounts]]
 
 
@@ -102,8 +103,8 @@ class _Replay:
             return self._verdict(str(missing), provable=False)
         except EnvironmentFailure:
             raise
-        except (SetrError, RuntimeError) as error:
-            return self._verdict(_failure(error))
+        except (SetrError, RuntimeError) as error:  # it may be the machine's memory: no difference was found
+            return self._verdict(_failure(error), provable=False)
 
     def _open(self) -> dict[str, Any]:
         """Returns what is missing for a proof, the machine of the first step, and the steps to train: start, count."""
@@ -203,7 +204,7 @@ class _Replay:
         return self._on_main(lambda: compare_images(images, scale=self.scale, exact=self._exact_at(last - 1)))
 
     def _on_main(self, compare: Callable[[], str]) -> str:
-        """Returns rank 0's comparison on every rank; one that fails is a difference, on all of them."""
+        """Returns rank 0's comparison on every rank; raises _Unprovable on all of them where it fails."""
 
         def guarded() -> str:
             try:
@@ -213,7 +214,10 @@ class _Replay:
             except (SetrError, RuntimeError) as error:
                 return _failure(error)
 
-        return str(self.context.on_main(guarded))
+        found = str(self.context.on_main(guarded))
+        if found.startswith(_FAILED):
+            raise _Unprovable(found)
+        return found
 
     def _load(self, step: int) -> dict[str, dict[str, torch.Tensor]]:
         """Returns a checkpoint's tensors on every rank; raises _Unprovable on all if it is damaged."""
@@ -267,7 +271,7 @@ class _Unprovable(Exception):
 
 
 def _failure(error: Exception) -> str:
-    return f"the code cannot compute what was trained: {first_line(error)}"
+    return f"{_FAILED}: {first_line(error)}"
 
 
 def _as_trained(settings: RunSettings, machine: dict[str, Any], context: Context) -> RunSettings:
