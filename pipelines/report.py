@@ -103,7 +103,7 @@ class Collected:
 def collect(config: Config, folder: Path) -> Collected:
     """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which.
 
-    Those that the last sweep's plan calls done, the ones of its local copy, are marked so.
+    Those that the last sweep's plan calls done, the ones of its local copy, are marked so, and have its newest proof.
     """
     local, damaged = local_results(config)
     try:
@@ -114,8 +114,11 @@ def collect(config: Config, folder: Path) -> Collected:
             raise
         source = "The tracking server could not be reached: these are the last sweep's local copies."
         return Collected(local, [Note("tracking", str(error)), *damaged], source)
-    done = {result.identity for result in local}
-    tracked = [dataclasses.replace(result, done=result.identity in done) for result in tracked]
+    done = {result.identity: result for result in local}
+    tracked = [
+        dataclasses.replace(one, done=True, proof=done[one.identity].proof) if one.identity in done else one
+        for one in tracked
+    ]
     known = {result.identity for result in tracked}
     untracked = [result for result in local if result.identity not in known]
     notes += [Note(result.short, "has no run in the tracking server: a local copy counts") for result in untracked]

@@ -1,6 +1,7 @@
 """The report's command on an experiment that was really trained: chain, verification, and what may be wrong."""
 
 import argparse
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,8 +9,11 @@ import numpy as np
 import pytest
 
 from pipelines.report import collect, work
+from pipelines.tracking.recording import send_proofs
+from pipelines.tracking.results_folder import write_results
 from pipelines.tracking.tracker import Tracker
 from setr.planning.planned import Planned
+from setr.record.equivalences import Proof, Verdict
 from setr.settings.config import Config
 from tests.helpers.tiny import CELL, settings
 
@@ -125,3 +129,26 @@ def test_what_the_last_sweep_wrote_is_what_counts_as_done(told: Told, tmp_path: 
     (entry.folder.parent.parent / f"results/runs/{entry.identity}.json").unlink()
     [found] = collect(config, tmp_path).results
     assert not found.done
+
+
+def test_a_proof_made_later_reaches_record_run_and_every_form_of_the_table(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, entry, tracker = told
+    place, code = entry.folder.parent.parent, "e" * 64
+    verdict = Verdict(True, False, 1e-4, "", {"differences": ["threads 2 -> 1"]})
+    proof = Proof(entry.experiment.code, code, verdict, 1e9, "host")
+    monkeypatch.setattr("pipelines.tracking.recording.is_equivalent", lambda *_, **__: proof)
+    proven = dataclasses.replace(entry, code=code)
+    runs = {run.tags["setr.identity"]: run for run in tracker.find(entry.identity)}
+    assert send_proofs(tracker, [proven], runs) == 1
+    runs = {run.tags["setr.identity"]: run for run in tracker.find(entry.identity)}
+    assert send_proofs(tracker, [proven], runs) == 0  # it is there
+    (place / f"results/runs/{entry.identity}.json").unlink()
+    assert collect(config, tmp_path).results[0].proof["code"] == code  # as the run has it
+    write_results(config, [proven], place / "results", keep_all=True)
+    assert collect(config, tmp_path).results[0].proof["code"] == code
+    assert report(config) == 0
+    for suffix in ("md", "csv", "json", "tex"):
+        said = (place / f"report/table-2.{suffix}").read_text()
+        assert "replayed within a relative 0.0001, not to the bit: threads 2" in said, suffix
