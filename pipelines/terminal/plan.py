@@ -24,6 +24,7 @@ from setr.planning.schedule import Piece, list_schedule, longest_first, table_en
 from setr.planning.simulate import Cluster, Replay, Task, replay
 from setr.planning.throughput import Clock, Machine
 from setr.record.earlier import shelf
+from setr.record.equivalences import told_damage
 from setr.settings.config import Config, SimulateConfig
 from setr.settings.home import resolve, resolve_location
 
@@ -210,6 +211,9 @@ def print_reasons(plan: Plan) -> None:
         print(f"{who} {state}: {why if len(told) > 1 else told.pop()}")
     if len(groups) > REASONS:
         print(f"and {len(groups) - REASONS} more reasons")
+    damaged = [(entry, text) for entry in plan.planned if (text := told_damage(entry.folder))]
+    for entry, text in damaged[:REASONS]:
+        print(f"note: {entry.name}: {text}: {entry.folder}")
     left = any(entry.state == "to do" for entry in plan.planned)
     old = shelf(resolve(plan.config.storage.checkpoints)).first_version if left else 0
     if old:

@@ -98,6 +98,24 @@ def comparisons(folder: Path) -> list[Proof]:
     return [proof for line in lines if line.endswith(b"\n") and (proof := _parse(line)) is not None]
 
 
+def damaged_lines(folder: Path) -> list[int]:
+    """Returns the numbers, from 1, of the lines that were cut or edited: they count for nothing."""
+    try:
+        lines = (folder / EQUIVALENCES).read_bytes().splitlines(keepends=True)
+    except OSError:
+        return []
+    return [number for number, line in enumerate(lines, 1) if not line.endswith(b"\n") or _parse(line) is None]
+
+
+def told_damage(folder: Path) -> str:
+    """Returns in words which lines of a folder's comparisons are damaged, "" if none is."""
+    numbers = damaged_lines(folder)
+    if not numbers:
+        return ""
+    which = f"{'line' if len(numbers) == 1 else 'lines'} {', '.join(map(str, numbers))} of {EQUIVALENCES}"
+    return f"{which}, cut or edited, {'counts' if len(numbers) == 1 else 'count'} for nothing"
+
+
 def _shows(verdict: Verdict, trace_sha256: str, scoring: str) -> bool:
     """Returns whether enough was compared, and all of it found equal."""
     evidence = verdict.evidence

@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 
 from pipelines.report import collect, work
+from pipelines.tracking import recheck
 from pipelines.tracking.recording import send_proofs
 from pipelines.tracking.results_folder import write_results
 from pipelines.tracking.tracker import Tracker
 from setr.planning.planned import Planned
+from setr.record import equivalences
 from setr.record.equivalences import Proof, Verdict
 from setr.settings.config import Config
 from tests.helpers.tiny import CELL, settings
@@ -110,6 +112,60 @@ def test_runs_of_another_project_in_the_same_store_change_nothing(
     assert [line for line in said.splitlines() if "left out" in line]
     assert not [line for line in said.splitlines() if line.startswith("alert")]
     assert "<script>alert" not in (home / "report/index.html").read_text()
+
+
+def test_a_check_writes_nothing(told: Told) -> None:
+    config, entry, _ = told
+    place = entry.folder.parent.parent
+
+    def files() -> dict[str, int]:
+        """Returns every file of the home but those of the tracking server's database."""
+        return {str(path): path.stat().st_mtime_ns for path in place.rglob("*") if "mlflow.db" not in path.name}
+
+    before = files()
+    assert report(config, "trace", KEY, verify=True) == 0
+    assert files() == before
+
+
+def test_other_code_is_ok_only_if_a_replay_has_shown_it_equal(
+    told: Told, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, entry, _ = told
+    was = recheck.plan_training
+    monkeypatch.setattr(recheck, "plan_training", lambda config: dataclasses.replace(was(config), code="e" * 64))
+    report(config, "trace", KEY, verify=True)
+    said = capsys.readouterr().out
+    assert "verify train again: not shown: the code here is another: `python pipelines/sweep.py --prove`" in said
+    assert f"git checkout {'c' * 12}" in said
+    verdict = Verdict(True, True, 0.0, "", {})
+    proof = Proof(entry.experiment.code, "e" * 64, verdict, 1e9, "host")
+    monkeypatch.setattr(recheck, "is_equivalent", lambda *_, **__: proof)
+    report(config, "trace", KEY, verify=True)
+    said = capsys.readouterr().out
+    assert "verify train again: ok; gives spec" in said
+    assert "the code here is another, and a replay on host has found it equal to the bit" in said
+
+
+@pytest.mark.parametrize("name", ["trace.bin", "equivalences.jsonl"])
+def test_what_replays_rest_on_is_read_too(told: Told, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    config, entry, _ = told
+    equivalences.record(
+        entry.folder, trained=entry.experiment.code, code="e" * 64, verdict=Verdict(True, True, 0.0, "", {})
+    )
+    assert report(config, "trace", KEY, verify=True) == 0
+    said = capsys.readouterr().out
+    assert "verify trace of its steps: ok" in said
+    assert "verify replays: ok; 1 recorded" in said
+    damaged = entry.folder / name
+    damaged.chmod(0o644)
+    damaged.write_bytes(damaged.read_bytes()[:-5])
+    assert report(config, "trace", KEY, verify=True) == 1
+    said = capsys.readouterr().out
+    told_of = {
+        "trace.bin": "verify trace of its steps: BROKEN: E_TRACE | the trace is not the one that was finished",
+        "equivalences.jsonl": "verify replays: BROKEN: line 1 of equivalences.jsonl, cut or edited, counts for nothing",
+    }
+    assert told_of[name] in said
 
 
 def test_no_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -199,3 +199,13 @@ def test_scoring_has_a_code_of_its_own() -> None:
     names = {":".join(place) for place in code_slice(code.SCORING).definitions}
     assert {"setr.evaluation.metrics:scores", "setr.evaluation.inference:predict_sampled"} <= names
     assert not any(name.startswith("setr.training") for name in names)
+
+
+def test_code_that_is_no_python_is_named_by_file_and_line(tmp_path: Path) -> None:
+    package = tmp_path / "setr"
+    package.mkdir()
+    (package / "broken.py").write_text("def root():\n    return (1\n\n\nx = = 2\n")
+    with pytest.raises(InputError, match=r"E_CODE_SYNTAX \| not Python: .*broken.py:[0-9]+") as caught:
+        code_slice(["setr.broken:root"], package=package)
+    assert caught.value.exit_status == 2
+    assert len(str(caught.value).splitlines()) == 1

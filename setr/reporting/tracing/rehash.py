@@ -87,7 +87,8 @@ def verified_text(links: Sequence[Link]) -> str:
     """Returns what was verified for a terminal, one line for each link."""
     lines = []
     for link in links:
-        said = [f"BROKEN: {link.broken}" if link.broken else "ok", *([link.value] if link.value else [])]
+        state = f"BROKEN: {link.broken}" if link.broken else f"not shown: {link.open}" if link.open else "ok"
+        said = [state, *([link.value] if link.value else [])]
         lines.append(f"verify {link.name}: {one_line('; '.join(said))}")
     return "\n".join(lines)
 

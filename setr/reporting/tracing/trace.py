@@ -25,6 +25,7 @@ class Link:
     value: str
     broken: str = ""
     url: str = ""
+    open: str = ""  # what nothing has shown yet, though nothing contradicts it
 
 
 @dataclass(frozen=True)
