@@ -41,6 +41,18 @@ class Verdict:
         apart = ", ".join(self.evidence.get("differences", ())) or "a device whose sums have no fixed order"
         return f"replayed within a relative {self.tolerance:g}, not to the bit: {apart}"
 
+    @property
+    def norms_apart(self) -> str:
+        """Returns how far the replayed steps' gradient norms fall short of the training's; "" where they do not."""
+        norms = self.evidence.get("gradient_norms")
+        try:
+            (low, high), (lowest, highest) = norms["replayed"], norms["training"]
+            short = low > lowest or high < highest
+            ranges = (f"{low:.3g} to {high:.3g}", f"{lowest:.3g} to {highest:.3g}")
+        except (TypeError, KeyError, ValueError):
+            return ""
+        return f"replayed steps had gradient norms {ranges[0]}, the training's were {ranges[1]}" if short else ""
+
 
 @dataclass(frozen=True)
 class Proof:

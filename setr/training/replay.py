@@ -5,7 +5,8 @@ pixels that came of it. From the start and from each checkpoint that is kept and
 norms and parameters of a few steps. Of the finished model: the counts of a sample of images.
 
 A change that acts from some step on is seen if a kept checkpoint lies behind that step; so a training without one
-before its last step cannot be proven. Nothing is written.
+before its last step cannot be proven. One that acts under a condition which only steps between met is not seen: the
+evidence says which gradient norms the replayed steps had, and which the training. Nothing is written.
 """
 
 import time
@@ -186,11 +187,22 @@ class _Replay:
                 exact = self._exact_at(batch.step)
                 difference = compare_step(trace, row, hashes, scale=self.scale, exact=exact)
         difference = self._on_main(lambda: difference)
+        if self.trace is not None and not difference:
+            self._note_norms(self.trace, start, count)
         if not difference and start:
             self.evidence.setdefault("checkpoints", {})[str(start)] = count
         elif not difference:
             self.evidence |= {"first_steps": count, "checkpoints": {}}
         return difference
+
+    def _note_norms(self, trace: Trace, start: int, count: int) -> None:
+        """Notes how much of the training's range of gradient norms the replayed steps had."""
+        norms = trace.steps["gradient_norm"]
+        seen = [*self.evidence.get("gradient_norms", {}).get("replayed", ()), *norms[start : start + count].tolist()]
+        self.evidence["gradient_norms"] = {
+            "replayed": [min(seen), max(seen)],
+            "training": [float(norms.min()), float(norms.max())],
+        }
 
     def _score(self, computation: Computation, count_images: CountImages) -> str:
         """Returns what differs in the counts of images."""
