@@ -113,7 +113,7 @@ def score(subject: Subject, shards: Shards, protocol: Protocol, place: Computing
         )
     own = subject.experiment
     return {
-        **score_record(evaluation, shards.manifest_hash),
+        **score_record(evaluation, shards.manifest_hash, tags=origin()),
         "checkpoint": {"source": str(subject.source), "sha256": subject.sha256, "identity": own and own.identity},
         "data": {
             "dataset": shards.manifest.dataset,
@@ -124,7 +124,6 @@ def score(subject: Subject, shards: Shards, protocol: Protocol, place: Computing
         "device": place.device,
         "precision": place.precision,
         "receipt": subject.receipt and subject.receipt.as_dict(),
-        "tags": origin(),
     }
 
 

@@ -102,7 +102,10 @@ class Collected:
 
 
 def collect(config: Config, folder: Path) -> Collected:
-    """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which."""
+    """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which.
+
+    Those that the last sweep's plan calls done, the ones of its local copy, are marked so, and have its newest proof.
+    """
     local, damaged = local_results(config)
     try:
         tracker = open_tracker(config.tracking, resolve("."))
@@ -112,6 +115,11 @@ def collect(config: Config, folder: Path) -> Collected:
             raise
         source = "The tracking server could not be reached: these are the last sweep's local copies."
         return Collected(local, [Note("tracking", str(error)), *damaged], source)
+    done = {result.identity: result for result in local}
+    tracked = [
+        dataclasses.replace(one, done=True, proof=done[one.identity].proof) if one.identity in done else one
+        for one in tracked
+    ]
     known = {result.identity for result in tracked}
     untracked = [result for result in local if result.identity not in known]
     notes += [Note(result.short, "has no run in the tracking server: a local copy counts") for result in untracked]
@@ -214,7 +222,7 @@ def local_results(config: Config) -> tuple[list[Result], list[Note]]:
     """Returns the results that the last sweep wrote into results/runs, and a note for each file that is damaged."""
     storage = resolve(config.storage.checkpoints)
     found, notes = read_results(resolve(config.storage.results) / "runs")
-    return [located(result, home(), storage) for result in found], notes
+    return [dataclasses.replace(located(result, home(), storage), done=True) for result in found], notes
 
 
 def counted_parameters(file: Path) -> tuple[dict[str, float], list[Note]]:

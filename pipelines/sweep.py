@@ -10,7 +10,7 @@ import hashlib
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -69,11 +69,12 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         print_simulation(plan, config.simulate)
     if plan_only:
         return 0
+    changed = {entry.experiment.spec for entry in planned if entry.state == "changed"}
     if not arguments.no_replay:
         planned = replay_changed(config, planned, lambda: plan_sweep(config))
         plan = Plan(config, planned)
     if arguments.prove:
-        return 0
+        return keep_proofs(config, planned, changed)
     missing = [entry for entry in planned if entry.state != "done"]
     storage = resolve(config.storage.checkpoints)
     check_writable(storage, need_bytes=storage_bytes(missing, config.training.keep_checkpoints))
@@ -94,6 +95,21 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     if status:
         return status
     return 0 if finished == len(planned) else 1
+
+
+def keep_proofs(config: Config, planned: Sequence[Planned], changed: Collection[str]) -> int:
+    """Puts what replays have shown into results/runs and MLflow; returns 1 if a result, one of `changed`, fell.
+
+    `changed` are the specs that were replayed. Nothing is taken from results/: the next sweep does that.
+    """
+    results = resolve(config.storage.results)
+    check_writable(results)
+    write_results(config, planned, results, keep_all=True)
+    from pipelines.cluster.session import send_unsent
+
+    send_unsent(config, planned)
+    fell = [one for one in planned if one.experiment.spec in changed and one.state not in ("done", "to score")]
+    return 1 if fell else 0
 
 
 def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path, lease: Lease) -> int:

@@ -76,3 +76,10 @@ def _one_line(value: object) -> str:
     text = text if len(text) <= 400 else text[:397] + "..."
     # What a terminal would obey, and what no encoding has, is shown and not sent.
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def syntax_failure(error: SyntaxError) -> InputError:
+    """Returns the error that names the line of code which Python cannot read."""
+    where = f"{error.filename or 'unknown file'}:{error.lineno or 0}"
+    text = (error.text or "").strip()
+    return InputError("E_CODE_SYNTAX", f"not Python: {error.msg}", where=where, found=text, remedy="mend the line")

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -23,12 +24,14 @@ from setr.planning.schedule import Piece, list_schedule, longest_first, table_en
 from setr.planning.simulate import Cluster, Replay, Task, replay
 from setr.planning.throughput import Clock, Machine
 from setr.record.earlier import shelf
+from setr.record.equivalences import told_damage
 from setr.settings.config import Config, SimulateConfig
 from setr.settings.home import resolve, resolve_location
 
 CPU_TFLOPS = 0.04  # of one thread, while nothing is measured
 CPU_UTILISATION = 1.0
 REPLAYED_STEPS = 10  # of a result whose code has changed: the first ones, and some behind each kept checkpoint
+_MORE = re.compile(r" and \d+ more\b")
 REASONS = 8  # that are printed why experiments are not done
 
 
@@ -198,15 +201,19 @@ def print_plan(plan: Plan) -> None:
 
 def print_reasons(plan: Plan) -> None:
     """Prints why experiments are not done although something near them is finished, each reason once."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[Planned]] = {}
     for entry in plan.planned:
         if entry.why:
-            groups.setdefault((entry.state, entry.why), []).append(entry.name)
-    for (state, why), names in list(groups.items())[:REASONS]:
-        who = names[0] if len(names) == 1 else f"{len(names)} experiments"
-        print(f"{who} {state}: {why}")
+            groups.setdefault((entry.state, _MORE.sub(" and more", entry.why)), []).append(entry)
+    for (state, why), entries in list(groups.items())[:REASONS]:
+        who = entries[0].name if len(entries) == 1 else f"{len(entries)} experiments"
+        told = {entry.why for entry in entries}  # models of several parts have unlike many modules in common
+        print(f"{who} {state}: {why if len(told) > 1 else told.pop()}")
     if len(groups) > REASONS:
         print(f"and {len(groups) - REASONS} more reasons")
+    damaged = [(entry, text) for entry in plan.planned if (text := told_damage(entry.folder))]
+    for entry, text in damaged[:REASONS]:
+        print(f"note: {entry.name}: {text}: {entry.folder}")
     left = any(entry.state == "to do" for entry in plan.planned)
     old = shelf(resolve(plan.config.storage.checkpoints)).first_version if left else 0
     if old:

@@ -4,6 +4,8 @@ import contextlib
 import hashlib
 import math
 import shlex
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,22 +15,28 @@ from pipelines.tracking.tracker import RECORD_ARTIFACT, Tracker
 from setr.data.locations import below, is_uri, local_folder
 from setr.data.shards import open_shards
 from setr.errors import InputError, SetrError
-from setr.evaluation.areas import read_areas
+from setr.evaluation.areas import read_areas, read_matrix
 from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.evaluation.subject import choose_protocols, open_checkpoint
 from setr.models.variants import Variant
 from setr.planning.experiments import plan_training
-from setr.planning.inputs import manifest_hash, weight_files
+from setr.planning.inputs import LOADED, manifest_hash, weight_files
+from setr.record.equivalences import comparisons, is_equivalent, told_damage
+from setr.record.files import EQUIVALENCES, SCORES, TRACE
 from setr.record.lineage import DIFF_ARTIFACT
+from setr.record.reading import as_kept
+from setr.record.snapshot import CODE
+from setr.record.trace import read_trace
 from setr.redaction import first_line
 from setr.reporting.numbers.column_protocols import score_name
-from setr.reporting.numbers.results import ELSEWHERE_TAG, Result, hash_of
+from setr.reporting.numbers.results import ELSEWHERE_TAG, EXACT, Result, hash_of
 from setr.reporting.tracing.commands import train_command
 from setr.reporting.tracing.rehash import compare_images, sums_to_score, verify_bytes, verify_validation
 from setr.reporting.tracing.trace import PARENT_TAG, Chain, Link
 from setr.settings.config import Config, load_config
 from setr.settings.home import PROJECT, resolve, resolve_location
 from setr.study.cells import find_cell
+from setr.study.code import scoring_code
 from setr.study.shelf import setr_study
 
 _ROUNDING = 1e-6  # percentage points
@@ -49,7 +57,8 @@ def verify_chain(
         *_weights_and_bytes(config, result),
         _guarded("validation bytes", lambda: verify_validation(result, protocol, _shards(config, result, "val"))),
         *_tracked(result, protocol, tracker),
-        _guarded("train again", lambda: _train_again(result)),
+        *_trace_and_proofs(result),
+        _guarded("train again", lambda: _train_again(config, result)),
         *_scored_again(config, result, protocol, images, allow_code=allow_code),
     ]
 
@@ -112,42 +121,95 @@ def _run(result: Result, protocol: str, tracker: Tracker) -> Link:
 
 
 def _diff(result: Result, tracker: Tracker) -> Link:
-    parent = result.tags.get(PARENT_TAG, "")
-    data = tracker.fetch_artifact(parent, DIFF_ARTIFACT) if parent else None
+    parent, recorded = result.tags.get(PARENT_TAG, ""), result.tag("diff")
+    # The run has the diff of its training; its parent, that of the sweep that looked at it last, which may have scored.
+    data = tracker.fetch_artifact(result.run_id, f"{recorded}.diff") if recorded else None
+    data = data or (tracker.fetch_artifact(parent, DIFF_ARTIFACT) if parent else None)
     if data is None:
         return Link("diff", "", f"{DIFF_ARTIFACT} of run {parent or 'unknown'} is missing")
-    found, recorded = hashlib.sha256(data).hexdigest(), result.tag("diff")
+    found = hashlib.sha256(data).hexdigest()
     return Link("diff", found, "" if found == recorded else f"recorded was {recorded or 'no hash'}")
 
 
-def _train_again(result: Result) -> Link:
+def _trace_and_proofs(result: Result) -> list[Link]:
+    """Returns whether what a replay compares with, and what replays have found, is as it was written."""
+    folder = _folder_of(result)
+    if folder is None or not (trace := str(as_kept(folder, SCORES).get("trace", ""))):
+        return []  # trained without a trace
+
+    def read() -> Link:
+        found = read_trace(folder / TRACE, identity=result.identity, sha256=trace)
+        return Link("trace of its steps", f"{trace[:12]}, {len(found.steps)} steps")
+
+    found = [_guarded("trace of its steps", read)]
+    if (folder / EQUIVALENCES).exists():
+        found.append(Link("replays", f"{len(comparisons(folder))} recorded", told_damage(folder)))
+    return found
+
+
+def _folder_of(result: Result) -> Path | None:
+    return Path(result.checkpoint).parent if result.checkpoint and "://" not in result.checkpoint else None
+
+
+def _train_again(config: Config, result: Result) -> Link:
     """Returns whether the command that trains again would train this very experiment, with what lies here now."""
     words = [word for word in shlex.split(train_command(result)) if "=" in word and not word.startswith("--")]
-    planned = plan_training(load_config(PROJECT / "params.yaml", words, section="training"))
+    with tempfile.TemporaryDirectory() as storage:  # what a plan keeps for the next one; a check writes nothing here
+        loaded = resolve(config.storage.checkpoints) / LOADED
+        if loaded.is_file():
+            shutil.copy(loaded, storage)
+        words = [word for word in words if not word.startswith("storage.checkpoints=")]
+        words.append(f"storage.checkpoints={storage}")
+        planned = plan_training(load_config(PROJECT / "params.yaml", words, section="training"))
     here, recorded = planned.experiment.as_dict(), dict(result.experiment)
     if planned.experiment.spec == hash_of(recorded.get("spec", {})):
-        if planned.code in (recorded.get("code"), result.code):
-            return Link("train again", f"gives spec {planned.experiment.spec[:12]} and this code")
+        spec = f"gives spec {planned.experiment.spec[:12]}"
+        if planned.code == recorded.get("code"):
+            return Link("train again", f"{spec} and this code")
+        if how := _shown_equal(result, planned.code):
+            return Link("train again", f"{spec}; the code here is another, and {how}")
         # Not a broken chain: the commit is recorded, and the code has moved on since.
-        return Link("train again", f"the code here is another: git checkout {result.tag('commit')[:12]} first")
+        return Link("train again", spec, open=_other_code(config, result))
     differing = sorted(name for name in here.keys() | recorded.keys() if here.get(name) != recorded.get(name))
     return Link("train again", "", f"the command gives another experiment: {', '.join(differing)} differ")
+
+
+def _shown_equal(result: Result, code: str) -> str:
+    """Returns how a replay has shown that a code computes the result, "" where none has."""
+    folder = _folder_of(result)
+    if folder is None:
+        return ""
+    trace = str(as_kept(folder, SCORES).get("trace", ""))
+    trained = str(result.of("code"))
+    found = is_equivalent(folder, trained=trained, code=code, trace_sha256=trace, scoring=scoring_code())
+    return f"a replay on {found.host} has found it {found.verdict.footnote or EXACT}" if found else ""
+
+
+def _other_code(config: Config, result: Result) -> str:
+    """Returns what to do where the code here is not shown to compute what was trained."""
+    ways = [f"git checkout {commit[:12]}"] if (commit := result.tag("commit")) not in ("", "unknown") else []
+    snapshot = result.tag("snapshot")
+    if snapshot and (resolve(config.storage.checkpoints) / CODE / snapshot).is_dir():
+        ways.append(f"run pipelines/train.py of {config.storage.checkpoints}/{CODE}/{snapshot} with SETR_HOME set")
+    first = f"; to train by its own code, {', or '.join(ways)}" if ways else ""
+    return f"the code here is another: `python pipelines/sweep.py --prove` would show whether it is the same{first}"
 
 
 def _scored_again(config: Config, result: Result, protocol: str, images: int, *, allow_code: bool) -> list[Link]:
     name = "images scored again"
     try:
         recorded = read_areas(result.per_image[protocol]) if protocol in result.per_image else None
+        matrix = None if recorded is None else read_matrix(result.per_image[protocol])
         evaluation, total = _evaluate(config, result, protocol, 0 if recorded is None else images, allow_code)
     except (SetrError, OSError) as error:
         return [Link(name, "", str(error))]
-    if recorded is None:
+    if recorded is None or matrix is None:
         return [Link("score of its images", "", "no scores of single images were kept"), _whole(result, evaluation)]
     keys, areas = recorded
     if len(keys) != total:
         return [Link(name, "", f"{len(keys)} images are recorded, the validation data has {total}")]
     now = [row.key for row in evaluation.rows]
-    return [sums_to_score(result, protocol, areas), compare_images(keys, areas, now, evaluation.areas)]
+    return [sums_to_score(result, protocol, areas, matrix), compare_images(keys, areas, now, evaluation.areas)]
 
 
 def _whole(result: Result, evaluation: Evaluation) -> Link:

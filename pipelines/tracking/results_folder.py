@@ -30,12 +30,12 @@ from setr.study.shelf import known_study, open_study, setr_study
 STUDIES = "studies"
 
 
-def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> int:
+def write_results(config: Config, planned: Sequence[Planned], folder: Path, *, keep_all: bool = False) -> int:
     """Writes results/runs/<identity>.json and results/scores.json; returns how many of `planned` have one.
 
     What earlier sweeps left there stays as long as the present settings give it the same identity: a narrowed sweep
     takes nothing from the report. What is no sweep's record stays whatever it is. An experiment whose own record is
-    damaged is named and left out.
+    damaged is named and left out. `keep_all` takes away no earlier record: nothing was trained in its place.
     """
     from pipelines.tracking.recording import finished_result
 
@@ -61,7 +61,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path) -> i
         save_results(runs / f"{identity}.json", [relative(result, home())])
         results[identity] = result
     for identity in written.keys() - done.keys():
-        if unknown.intersection(map(study_of, asked_before[identity])):
+        if keep_all or unknown.intersection(map(study_of, asked_before[identity])):
             results[identity] = written[identity]  # whether it still counts, only its study could say
         else:
             (runs / f"{identity}.json").unlink()

@@ -40,7 +40,7 @@ def prove_experiment(planned: Mapping[str, Any], context: Context) -> dict[str, 
         with allowed(own_codes(job.own)):
             verdict = _replayed(job, context)
         if context.is_main:
-            record(job.folder, trained=job.experiment.code, code=job.code, verdict=verdict)
+            record(job.folder, trained=job.experiment.code, code=job.code, verdict=verdict, modules=job.modules)
     except SetrError as error:
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
     except Exception as error:  # of code that no longer fits what was trained; a replay is no place to end a sweep

@@ -1,6 +1,7 @@
 """What is kept of an evaluation: scores and what they are scores of, areas by image, a picture, the model's size."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,10 @@ def size_of(experiment: Experiment) -> tuple[int, float]:
     return sum(parameter.numel() for parameter in model.parameters()), gflops(model, experiment.recipe.crop_size)
 
 
-def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
+def score_record(evaluation: Evaluation, manifest: str, *, tags: Mapping[str, str]) -> dict[str, Any]:
     """Returns one protocol's scores as they are stored: in percent, with what they are scores of.
+
+    `tags` say where the code that scored came from (setr.record.lineage.origin): the training may be older.
 
     Protocol, its digest, and the hash of the manifest of the images belong to a score as the identity to a training.
     """
@@ -56,6 +59,7 @@ def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
         "protocol": to_dict(evaluation.protocol),
         "digest": evaluation.protocol.digest(),
         "scoring": scoring_code(),
+        "tags": dict(tags),
     }
 
 

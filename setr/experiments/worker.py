@@ -6,6 +6,7 @@ The experiment's folder holds everything needed to go on.
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,7 +30,7 @@ from setr.models.segmenter import Segmenter, seeded_own_segmenter, seeded_segmen
 from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import structure_of
 from setr.models.weights import published_values
-from setr.record.events import append_event
+from setr.record.events import append_event, read_events, training_start
 from setr.record.files import EVENTS, EXPERIMENT, PICTURE, SCORES, areas_name, own_name
 from setr.record.lease import Lease, exclusive
 from setr.record.ledger import is_scored, remember, state_of
@@ -91,9 +92,9 @@ def _run_and_record(job: Job, context: Context, lease: Lease | None, fence: Leas
             return
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
-            record = _write_experiment(job, lease)
+            record = _write_experiment(job, lease, scores_only=event["step"] >= job.experiment.recipe.iterations)
             # A record says whose it is: it may be taken to another machine, without its folder.
-            event |= {name: record[name] for name in ("experiment", "cells", "tags")}
+            event |= {name: record[name] for name in ("experiment", "cells")} | {"tags": dict(job.tags)}
         append_event(folder / EVENTS, event, owner=fence)
         tell(event)
 
@@ -109,16 +110,27 @@ def _run_and_record(job: Job, context: Context, lease: Lease | None, fence: Leas
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
 
 
-def _write_experiment(job: Job, lease: Lease | None) -> dict[str, Any]:
-    """Writes the experiment with its job, and the user's own code beside it; returns the job's record."""
+def _write_experiment(job: Job, lease: Lease | None, *, scores_only: bool) -> dict[str, Any]:
+    """Writes the experiment with its job, and the user's own code beside it; returns the job's record.
+
+    A job that only scores leaves the training its own origin.
+    """
     record = job.as_dict()
     del record["driver"], record["own"]
+    if scores_only:
+        record["tags"] = _tags_of_training(job)
     if job.own:  # the texts are files, which people read; the record says which they were
         record["own_sha256"] = {code.source: code.sha256 for code in own_codes(job.own)}
     for source, text in job.own.items():
         write_text(job.folder / own_name(source), text, owner=lease)
     write_json(job.folder / EXPERIMENT, {"experiment": record["experiment"], "job": record}, owner=lease)
     return record
+
+
+def _tags_of_training(job: Job) -> dict[str, str]:
+    """Returns the tags of the attempt that made the folder's last steps, the job's where no record has them."""
+    begun = training_start(read_events(job.folder / EVENTS), job.experiment.recipe.iterations)
+    return dict(begun.get("tags") or job.tags)
 
 
 def _is_ours(job: Job) -> bool:
@@ -167,9 +179,14 @@ def _run(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
         for evaluation in evaluations:
             save_areas(evaluation, folder / areas_name(evaluation.protocol.name), owner=lease)
         save_picture(model, shards["val"], protocols[0], folder / PICTURE, owner=lease)
-        scores = kept | {found.protocol.name: score_record(found, scored_on) for found in evaluations}
+        new = {found.protocol.name: score_record(found, scored_on, tags=job.tags) for found in evaluations}
+        scores = kept | new
         # The scores come last: with them the experiment counts as done.
         _write_scores(job, outcome, scores, receipts, shards["val"], lease)
+        first = scores[protocols[0].name]
+        if first["mIoU"] != outcome.scores.get("mIoU"):  # scored again, by other code than at the training's end
+            shown = {name: first[name] for name in ("mIoU", "pixel_accuracy", "mean_accuracy")}
+            context.report({"event": "evaluation", "step": outcome.step, "time": time.time(), **shown, "final": True})
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}

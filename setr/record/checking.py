@@ -211,8 +211,9 @@ def _score(value: Any, where: str, classes: int) -> dict[str, Any]:
                 optional(number, one, at, 0.0, 100.0 + 1e-6)
         else:
             plain(entry, at)
-    for name in ("digest", "manifest"):
+    for name in ("digest", "manifest", "scoring"):
         text(record.get(name, ""), f"{where}.{name}", most=200, pattern=_HASHES)
+    tags = {"tags": checked_tags(record["tags"], f"{where}.tags")} if "tags" in record else {}
     if record.get("protocol") is not None:
         _protocol(record["protocol"], f"{where}.protocol")
     whole(record.get("images", 0), f"{where}.images")
@@ -226,7 +227,7 @@ def _score(value: Any, where: str, classes: int) -> dict[str, Any]:
         for line in sequence(counts, f"{where}.calibration", length=3):
             for count in sequence(line, f"{where}.calibration", length=BINS):
                 whole(count, f"{where}.calibration", 0, 2**62)
-    return dict(record)
+    return {**record, **tags}
 
 
 def _protocol(value: Any, where: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from setr.errors import InputError
+from setr.errors import InputError, syntax_failure
 from setr.models.own_source import split_source
 from setr.study.meaning import annotated_names, definition_text, is_wording
 
@@ -138,7 +138,7 @@ def differing_modules(before: Modules, after: Modules) -> list[str]:
 def code_slice(roots: Iterable[str], chosen: frozenset[str] = frozenset(), package: Path | None = None) -> Slice:
     """Returns the slice that begins at `roots`, each `module:definition`; `chosen` are keys of CHOSEN_TABLES.
 
-    Raises InputError for a root that does not exist.
+    Raises InputError for a root that does not exist, and for a file that is no Python (E_CODE_SYNTAX).
     """
     return _sliced(tuple(sorted(set(roots))), chosen, package or _PACKAGE, ())
 
@@ -190,7 +190,10 @@ class _Module:
 
     def __init__(self, name: str, file: Path, text: str) -> None:
         self.name = name
-        tree = ast.parse(text, filename=str(file))
+        try:
+            tree = ast.parse(text, filename=str(file))
+        except SyntaxError as error:
+            raise syntax_failure(error) from None
         self.definitions: dict[str, list[ast.stmt]] = defaultdict(list)
         self.imports: dict[str, str] = {}  # local name -> module, or module.name
         for node in tree.body:

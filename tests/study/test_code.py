@@ -306,3 +306,13 @@ def test_two_users_own_classes_of_one_file_have_one_text() -> None:
     assert found.sha256 == own_code().sha256  # the other is reached from it anyway
     with pytest.raises(InputError, match=r"E_OWN_CODE.*two texts"):
         training_code(PARTS, {"mine.py:Head": OWN, "mine.py:Part": OWN + "\n"})
+
+
+def test_code_that_is_no_python_is_named_by_file_and_line(tmp_path: Path) -> None:
+    package = tmp_path / "setr"
+    package.mkdir()
+    (package / "broken.py").write_text("def root():\n    return (1\n\n\nx = = 2\n")
+    with pytest.raises(InputError, match=r"E_CODE_SYNTAX \| not Python: .*broken.py:[0-9]+") as caught:
+        code_slice(["setr.broken:root"], package=package)
+    assert caught.value.exit_status == 2
+    assert len(str(caught.value).splitlines()) == 1

@@ -39,6 +39,7 @@ _CSV_FIELDS = (
     "band_low",
     "band_high",
     "band_origin",
+    "remarks",
     "scale",
     "dataset",
     "code",
@@ -184,10 +185,10 @@ def fact_text(row: RowReport, fact: str) -> str:
 
 def records(reports: Sequence[TableReport]) -> list[dict[str, Any]]:
     """Returns one record for each cell of one table, at each of its scales."""
-    return [_record(cell, report.scale) for report in reports for cell in report.cells]
+    return [_record(cell, report) for report in reports for cell in report.cells]
 
 
-def _record(report: CellReport, scale: str) -> dict[str, Any]:
+def _record(report: CellReport, table: TableReport) -> dict[str, Any]:
     cell, measured, band = report.cell, report.measured, report.band
     used = measured.results if measured else ()
     return {
@@ -210,7 +211,8 @@ def _record(report: CellReport, scale: str) -> dict[str, Any]:
         "band_low": round(band.low, 2) if band else None,
         "band_high": round(band.high, 2) if band else None,
         "band_origin": band.origin if band else "",
-        "scale": scale,
+        "remarks": " ".join(text for mark, text in table.footnotes if mark in report.marks),
+        "scale": table.scale,
         "dataset": str(used[0].of("dataset")) if used else cell.dataset,
         "code": str(used[0].of("code")) if used else "",
         "protocol_digest": protocol_digest(used[0], score_name(cell)) if used else "",
