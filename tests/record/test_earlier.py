@@ -142,7 +142,7 @@ def test_what_was_edited_since_the_last_proof_is_named(
 ) -> None:
     assert prove(config, plan_training(config))["equal"] is True
 
-    def other(structure: frozenset[str]) -> Slice:
+    def other(structure: frozenset[str], own: object = None) -> Slice:
         here = training_code(structure).definitions
         return Slice({**here, PLACE: "0" * 64, ("setr.training.losses_again", "loss"): "1" * 64})
 
