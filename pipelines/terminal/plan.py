@@ -25,6 +25,7 @@ from setr.planning.simulate import Cluster, Replay, Task, replay
 from setr.planning.throughput import Clock, Machine
 from setr.record.earlier import shelf
 from setr.record.equivalences import told_damage
+from setr.record.ledger import why_to_score
 from setr.settings.config import Config, SimulateConfig
 from setr.settings.home import resolve, resolve_location
 
@@ -194,7 +195,8 @@ def print_plan(plan: Plan) -> None:
         )
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
     counts = Counter(entry.state for entry in plan.planned)
-    print(f"{len(plan.planned)} experiments: " + ", ".join(f"{counts[state]} {state}" for state in counts))
+    count = "1 experiment" if len(plan.planned) == 1 else f"{len(plan.planned)} experiments"
+    print(f"{count}: " + ", ".join(f"{counts[state]} {state}" for state in counts))
     print_reasons(plan)
     print_sums(plan, price)
 
@@ -203,6 +205,8 @@ def print_reasons(plan: Plan) -> None:
     """Prints why experiments are not done although something near them is finished, each reason once."""
     groups: dict[tuple[str, str], list[Planned]] = {}
     for entry in plan.planned:
+        if entry.state == "to score":
+            entry = dataclasses.replace(entry, why=why_to_score(entry.folder, entry.protocols, entry.validation))
         if entry.why:
             groups.setdefault((entry.state, _MORE.sub(" and more", entry.why)), []).append(entry)
     for (state, why), entries in list(groups.items())[:REASONS]:

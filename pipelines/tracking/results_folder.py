@@ -35,7 +35,8 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path, *, k
 
     What earlier sweeps left there stays as long as the present settings give it the same identity: a narrowed sweep
     takes nothing from the report. What is no sweep's record stays whatever it is. An experiment whose own record is
-    damaged is named and left out. `keep_all` takes away no earlier record: nothing was trained in its place.
+    damaged is named and left out. `keep_all` leaves earlier records of others as they are: nothing was trained in
+    their place.
     """
     from pipelines.tracking.recording import finished_result
 
@@ -45,7 +46,7 @@ def write_results(config: Config, planned: Sequence[Planned], folder: Path, *, k
     written = earlier_results(runs)
     asked_before = {identity: result.cells for identity, result in written.items()}
     studies, unknown = studies_asked(config, asked_before.values())
-    if asked_before.keys() - {entry.identity for entry in planned}:
+    if not keep_all and asked_before.keys() - {entry.identity for entry in planned}:
         earlier = plan_earlier(config, planned, studies)
         done |= {entry.identity: entry for entry in earlier if entry.identity in asked_before}
     results: dict[str, Result] = {}

@@ -44,7 +44,7 @@ class Verdict:
     @property
     def norms_apart(self) -> str:
         """Returns how far the replayed steps' gradient norms fall short of the training's; "" where they do not."""
-        norms = self.evidence.get("gradient_norms")
+        norms: Any = self.evidence.get("gradient_norms")
         try:
             (low, high), (lowest, highest) = norms["replayed"], norms["training"]
             short = low > lowest or high < highest

@@ -17,6 +17,7 @@ from setr.record import equivalences
 from setr.record.earlier import shelf
 from setr.record.events import read_events
 from setr.record.files import EQUIVALENCES
+from setr.record.ledger import why_to_score
 from setr.settings.config import Config
 from setr.study import code
 from setr.study.code import Slice, training_code
@@ -175,9 +176,14 @@ def test_a_proof_that_was_edited_is_none(config: Config, edited: None) -> None:
 def test_a_changed_evaluation_scores_again_without_a_step(
     config: Config, trained: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    was = code.scoring_code()
     replace_everywhere(monkeypatch, "scoring_code", lambda: "2" * 64)
     entry = plan_training(config)
     assert (entry.state, entry.identity) == ("to score", trained.identity)
+    assert why_to_score(entry.folder, entry.protocols, entry.validation) == f"scoring code {was[:12]} -> {'2' * 12}"
+    other = dataclasses.replace(entry.protocols[0], flip=True)
+    assert why_to_score(entry.folder, [other], "").startswith("no score under protocol ss ")
+    assert "images, their manifest" in why_to_score(entry.folder, entry.protocols, "3" * 64)
     before = len(read_events(entry.folder / "events.jsonl"))
     job = json.loads(json.dumps(entry.job(config, Path("/nowhere/stop"))))
     assert run_experiment(job, Context()) == {"status": "finished"}
