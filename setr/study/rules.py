@@ -6,7 +6,9 @@ from typing import Any
 
 from setr.errors import InputError
 
-CONDITIONS = ("data", "decoder", "flavour", "schedule", "short_side")
+# What a rule may depend on.
+OF_RECIPES = ("data", "decoder", "flavour", "schedule")
+OF_PROTOCOLS = ("data", "decoder", "short_side")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 from setr.models.decoders.table import DECODERS
 from setr.study.protocols import Protocol
 from setr.study.recipes import Recipe
-from setr.study.rules import CONDITIONS
+from setr.study.rules import OF_PROTOCOLS, OF_RECIPES
 
 _TEXT: dict[str, Any] = {"type": ["string", "number", "boolean"]}
 _TEXTS: dict[str, Any] = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
@@ -31,8 +31,8 @@ def schema() -> dict[str, Any]:
         "miniature": _closed({"data": {"anyOf": [_TEXT, _by_name(_TEXT)]}, "recipe": _closed(recipe)}),
         "models": _by_name(_model()),
         "recipe": changes,
-        "recipes": _by_name(_rules(recipe)),
-        "protocols": _by_name(_rules(protocol)),
+        "recipes": _by_name(_rules(recipe, OF_RECIPES)),
+        "protocols": _by_name(_rules(protocol, OF_PROTOCOLS)),
         "tables": _by_name(_table(recipe, changes, protocol)),
         "seeds": _whole(),
         "claims": _TEXTS,
@@ -96,8 +96,8 @@ def _model() -> dict[str, Any]:
     return {"type": "object", "properties": known}  # a decoder's own options stand beside them
 
 
-def _rules(values: dict[str, Any]) -> dict[str, Any]:
-    when = _closed(dict.fromkeys(CONDITIONS, _TEXTS))
+def _rules(values: dict[str, Any], conditions: tuple[str, ...]) -> dict[str, Any]:
+    when = _closed(dict.fromkeys(conditions, _TEXTS))
     rule = {"anyOf": [_TEXT, _closed({**values, "when": when, "from": _TEXT, "refused": _TEXT})]}
     return {"anyOf": [rule, {"type": "array", "items": rule}]}
 
