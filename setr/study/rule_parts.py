@@ -101,10 +101,9 @@ def rules_of(
         entries = part.entries()
         if "from" in entries:
             found += included.rules(entries["from"], entries["from"].text(), known or {})
-        when = {
-            name: entry.texts()
-            for name, entry in (entries["when"].entries(CONDITIONS) if "when" in entries else {}).items()
-        }
+        known_words = OF_RECIPES if changes is recipe_changes else OF_PROTOCOLS
+        conditions = entries["when"].entries(known_words) if "when" in entries else {}
+        when = {name: entry.texts() for name, entry in conditions.items()}
         refused = entries["refused"].text() if "refused" in entries else ""
         own = {name: entry for name, entry in entries.items() if name not in ("from", "when", "refused")}
         if own or refused:
