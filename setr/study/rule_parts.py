@@ -11,7 +11,7 @@ from setr.settings.strict import checked
 from setr.study.part import StudyPart
 from setr.study.protocols import Protocol
 from setr.study.recipes import Recipe
-from setr.study.rules import Rule, Rules
+from setr.study.rules import OF_PROTOCOLS, OF_RECIPES, Rule, Rules
 
 if TYPE_CHECKING:
     from setr.study.records import Study
