@@ -162,8 +162,9 @@ def test_nonsense_is_refused_in_words(tmp_path: Path, change: tuple[str, str], s
 
 def test_a_condition_that_never_fits_is_refused(tmp_path: Path) -> None:
     """Protocols know no flavour: such a rule would hold nowhere, in silence."""
-    text = SMALL + "protocols: {ss: [{when: {flavour: mmseg}, stride: [8, 8]}]}\n"
-    assert any("unknown word" in line and "flavour" in line for line in mistakes(tmp_path, textwrap.dedent(text)))
+    rules = "protocols: {ss: [{when: {flavour: mmseg}, stride: [8, 8]}]}"
+    found = mistakes(tmp_path, SMALL.replace("title: Decoders", f"title: Decoders\n    {rules}"))
+    assert any("unknown word" in line and "flavour" in line for line in found)
 
 
 def test_aliases_cannot_explode(tmp_path: Path) -> None:
