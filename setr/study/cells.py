@@ -51,6 +51,7 @@ class Cell:
     quoted: bool = False
     unconfirmed: bool = False  # the printed value rests on one text conversion of the paper
     inferred: bool = False  # the paper does not state the schedule or the protocol
+    own: bool = False  # a row that no paper prints
     not_found: bool = False  # the paper prints a value that nobody here has read
     recipe: str = ""  # of the study's recipes; "": that of the data set, else the study's own
     changes: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the recipe, the row's and the column's
@@ -67,7 +68,7 @@ class Cell:
         """Returns whether the tables ask for it: it can be trained, and the paper prints it or there is no paper."""
         if self.quoted:
             return False
-        return self.paper is not None or self.metric != "mIoU" or self.not_found or not self.study.prints
+        return self.paper is not None or self.metric != "mIoU" or self.not_found or self.own
 
     @property
     def model(self) -> Variant:
@@ -181,7 +182,7 @@ def _cells_of(study: Study, table: Table) -> list[Cell]:
 def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
     """Returns the cell of a row and a column, None where the table's layout has none."""
     trained = bool(row.variant and column.protocol)
-    promised = trained and (column.metric == "pixel_accuracy" or not study.prints)
+    promised = trained and (column.metric == "pixel_accuracy" or not row.is_printed)
     not_found = column.id in row.not_found
     if not (promised or not_found or column.id in row.values):
         return None
@@ -195,6 +196,7 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
         "study": study,
         "unconfirmed": column.id in row.unconfirmed,
         "not_found": not_found,
+        "own": not row.is_printed,
     }
     if not trained:
         return Cell(**common, quoted=True)

@@ -45,6 +45,11 @@ class Row:
     not_found: tuple[str, ...] = ()  # columns that the paper prints and nobody here has read
     changes: Mapping[str, Any] = field(default_factory=dict)  # fields of the recipe that are this row's own
 
+    @property
+    def is_printed(self) -> bool:
+        """Returns whether a paper prints it: then what it leaves out is not asked for."""
+        return bool(self.values or self.not_found)
+
 
 @dataclass(frozen=True)
 class Table:
@@ -131,9 +136,8 @@ class Study:
 
     @functools.cached_property
     def prints(self) -> bool:
-        """Returns whether a paper's values stand in its tables: then what it does not print is not asked for."""
-        rows = [row for table in self.tables for row in table.rows]
-        return any(row.variant and (row.values or row.not_found) for row in rows)
+        """Returns whether a paper's values stand in its tables."""
+        return any(row.is_printed for table in self.tables for row in table.rows)
 
     def table(self, number: int | str) -> Table:
         """Returns one table by number or id; raises InputError for one that the study has not."""
