@@ -7,7 +7,6 @@ schema   prints the JSON schema that editors check such files by
 """
 
 import argparse
-import dataclasses
 import json
 import os
 import sys
@@ -20,10 +19,10 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from pipelines.terminal.command import run_command
-from setr.errors import InputError
+from setr.errors import InputError, InputErrors
 from setr.files.atomic import write_text
-from setr.planning.checks import check_own_models
-from setr.planning.experiments import plan_sweep, seeds_of
+from setr.planning.checks import check_own_models, licences_of
+from setr.planning.experiments import plan_models, seeds_of
 from setr.settings.config import Config
 from setr.settings.home import STUDIES
 from setr.study.cells import by_training, cells
@@ -56,22 +55,22 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
 
 
 def check(config: Config, study: Study) -> None:
-    """Prints what the study comes to; reading it has raised what is wrong with it."""
+    """Prints what the study comes to; raises InputErrors for models that cannot be, reading it has for the rest."""
     runnable = [cell for cell in cells(study=study) if cell.runnable]
     groups = by_training(runnable)
     trainings = sum(seeds_of(config, group) for group in groups.values())
-    lenient = dataclasses.replace(config, study=str(study.file), sweep=dataclasses.replace(config.sweep, cells=()))
-    chosen = dataclasses.replace(lenient.sweep, tables=tuple(table.id for table in study.tables))
-    warnings = (
-        check_own_models(plan_sweep(dataclasses.replace(lenient, sweep=chosen), lenient=True)) if runnable else []
-    )
+    planned, mistakes = plan_models(config, study)
+    if mistakes:
+        raise InputErrors(mistakes)
     print(f"{study.file}: {study.title}")
     print(
         f"{len(study.tables)} tables, {len(study.models)} models, {len(runnable)} numbers to measure "
         f"in {trainings} trainings on {', '.join(sorted({cell.dataset for cell in runnable})) or 'nothing'}"
     )
-    for warning in warnings:
-        print(f"note: {warning}")
+    absent = {missing for entry in planned for missing in entry.missing if missing.startswith("data set ")}
+    notes = [f"{missing} is not prepared here (prepare.py)" for missing in sorted(absent)]
+    for note in (*notes, *check_own_models(planned), *(f"licence {line}" for line in licences_of(planned))):
+        print(f"note: {note}")
 
 
 def show(config: Config, study: Study) -> None:

@@ -81,7 +81,7 @@ def needs_values(spec: SegmenterSpec) -> bool:
         model, images = Segmenter(spec).train(), torch.empty(BATCH, 3, *spec.image_size)
     try:
         model(images)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return _for_want_of_values(error)
     return False
 
@@ -142,7 +142,7 @@ def _checked(tried: _Tried) -> list[str]:
         return _run("meta", tried)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if not _for_want_of_values(error):
             raise tried.raised(error) from error
     small = tried.smaller()
@@ -150,7 +150,7 @@ def _checked(tried: _Tried) -> list[str]:
         return _run("cpu", small)
     except InputError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise small.raised(error) from error
 
 
@@ -205,7 +205,7 @@ def _at_other_sizes(head: nn.Module, tried: _Tried, device: str) -> list[str]:
     try:
         with torch.no_grad():
             head.eval()(larger, size)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found.append(f"{tried.spec.source}: works at the crop alone, not on larger images: {type(error).__name__}")
     return found
 

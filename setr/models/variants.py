@@ -64,6 +64,7 @@ class Variant:
     encoder_options: Mapping[str, Any] = field(default_factory=dict, hash=False)  # for timm.create_model
     miniature: Mapping[str, Any] | None = field(default=None, hash=False)  # the same in miniature; None: its family's
     own: OwnCode | None = field(default=None, repr=False)  # the text of a decoder of one's own
+    line: int = field(default=0, compare=False)  # of its study's file
 
     @property
     def timm(self) -> str:
@@ -86,6 +87,11 @@ def variant_of(name: str, values: Mapping[str, Any], where: str, own: OwnCode | 
     if cnn:
         require_choice(f"cnn in {where}", cnn, ("r-50",))
     _require_stand(decoder, encoder, cnn, where)
+    if not isinstance(values.get("frozen", False), bool):
+        raise InputError("E_MODEL", "frozen", where=where, found=values["frozen"], expected="true or false")
+    if not encoder.startswith(TIMM) and (wrong := {"encoder_options", "miniature"} & values.keys()):
+        what = f"{min(wrong)} is for encoders of timm"
+        raise InputError("E_MODEL", what, where=where, found=encoder, expected="timm:<name>")
     weights = str(values.get("weights", encoder.rpartition(".")[2] if encoder.startswith(TIMM) else RANDOM))
     layers = values.get("layers")
     return Variant(
@@ -137,6 +143,9 @@ def _weights(encoder: str, word: str, where: str) -> Pretrained | None:
         return None
     if encoder.startswith(TIMM):
         name, tag = encoder.removeprefix(TIMM), encoder.rpartition(".")[2]
+        if word != tag and "." not in word:
+            expected = f"R, {tag}, or another of timm's names with its tag"
+            raise InputError("E_WEIGHTS", "no weights of timm's", where=where, found=word, expected=expected)
         return Pretrained(name if word == tag else word.removeprefix(TIMM))
     require_choice(f"weights of {encoder} in {where}", word, (RANDOM, *WORDS[encoder]))
     return WORDS[encoder][word]
@@ -171,7 +180,7 @@ def variant_spec(
     rules = flavour_rules(require_choice("flavour", flavour, FLAVOURS))
     if num_classes < 2:
         raise InputError("E_CLASSES", "num_classes is too small", found=num_classes, expected="2 or more")
-    body = _encoder(row, miniature)
+    body = encoder_of(row, miniature=miniature)
     body = sizes if sizes is not None and isinstance(body, EncoderSize) else body
     asked = Asked(row.encoder, body, rules, num_classes, crop_size, miniature)
     heads, taps = _heads(row, asked)
@@ -196,7 +205,8 @@ def variant_spec(
     )
 
 
-def _encoder(row: Variant, miniature: bool) -> EncoderSize | ResNetSpec | TimmSpec:
+def encoder_of(row: Variant, *, miniature: bool) -> EncoderSize | ResNetSpec | TimmSpec:
+    """Returns the encoder of a model at one scale."""
     if row.timm:
         options: Any = tuple(sorted((name, _tuple(value)) for name, value in row.encoder_options.items()))
         if miniature and row.miniature is None:

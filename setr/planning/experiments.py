@@ -7,7 +7,10 @@ from typing import Any
 
 from setr.data.locations import below, manifest_at
 from setr.data.reading.datasets import DATASETS as READERS
-from setr.errors import InputError
+from setr.errors import InputError, SetrError
+from setr.models.encoder_facts import encoder_facts
+from setr.models.variants import encoder_of
+from setr.planning.checks import check_own_models
 from setr.planning.describe import describe
 from setr.planning.hardware import has_bfloat16
 from setr.planning.planned import Planned, merge
@@ -57,6 +60,25 @@ def plan_sweep(config: Config, *, lenient: bool = False) -> list[Planned]:
             "E_CONFIG", "no cell is left to train", remedy="widen sweep.tables, cells, variants or datasets"
         )
     return reuse(merge(planned), resolve(config.storage.checkpoints))
+
+
+def plan_models(config: Config, study: Study) -> tuple[list[Planned], list[SetrError]]:
+    """Returns one experiment for each training of a study, and why others cannot be, each with its model's line."""
+    found: list[Planned] = []
+    mistakes: list[SetrError] = []
+    for group in by_training(cells(study=study)).values():
+        model = group[0].model
+        try:
+            entry = _planned(config, group, 0, lenient=True)
+            check_own_models([entry])
+            if model.timm and config.sweep.scale == "miniature" and model.encoder_options:
+                encoder_facts(encoder_of(model, miniature=False))  # its options at paper scale
+        except SetrError as error:
+            where = f"{study.file}:{model.line} models.{model.name}"
+            mistakes.append(InputError("E_STUDY", "a model that cannot be trained", where=where, found=str(error)))
+        else:
+            found.append(entry)
+    return found, list({str(error): error for error in mistakes}.values())
 
 
 def seeds_of(config: Config, group: Sequence[Cell]) -> int:

@@ -21,7 +21,8 @@ def model_of(name: str, part: StudyPart, folder: Path | None) -> Variant:
 
     None: the files of decoders of one's own are not looked for.
     """
-    return _made(name, {word: entry.plain() for word, entry in part.entries().items()}, part.place, folder)
+    made = _made(name, {word: entry.plain() for word, entry in part.entries().items()}, part.place, folder)
+    return dataclasses.replace(made, line=part.written.line)
 
 
 def _made(name: str, values: Mapping[str, Any], where: str, folder: Path | None) -> Variant:

@@ -4,7 +4,7 @@ import functools
 from pathlib import Path
 
 from setr.errors import InputError
-from setr.settings.home import STUDIES
+from setr.settings.home import SNAPSHOT, STUDIES
 from setr.study.records import SETR_NAME, Study
 from setr.study.study_file import read_study
 
@@ -55,11 +55,22 @@ def _path_of(word: str, folder: Path) -> Path:
     for base in (folder, STUDIES.parent):
         path = (base / word).resolve()
         if path.is_file():
+            if path.stem in shipped() and _is_origin(path):
+                return STUDIES / path.name
             if path.stem in shipped() and path.parent != STUDIES:
                 what = "a study of that name comes with the project"
                 raise InputError("E_STUDY", what, where=path, found=path.stem, remedy="give the file another name")
             return path
     raise InputError("E_STUDY", "no such study", found=word, expected=f"a file, or one of {', '.join(shipped())}")
+
+
+def _is_origin(path: Path) -> bool:
+    """Returns whether this process runs a snapshot of the project that has the file among its studies.
+
+    What the file says now is then no matter: the sweep goes on with what it began with.
+    """
+    in_snapshot = (STUDIES.parent / SNAPSHOT).is_file()
+    return in_snapshot and path.parent.name == STUDIES.name and (path.parent.parent / "setr").is_dir()
 
 
 def _opened(path: Path, opening: tuple[Path, ...], *, with_code: bool = True) -> Study:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from setr.errors import InputError
-from setr.planning.experiments import plan_sweep
+from setr.planning.experiments import plan_models, plan_sweep
 from setr.planning.planned import Planned
 from setr.settings.config import Config, load_config
+from setr.study.shelf import open_study
 from tests.helpers.environment import PARAMS
 
 STUDY = """
@@ -97,3 +98,18 @@ def test_an_encoder_of_one_size_is_scored_in_windows_of_it(home: Path, study: Pa
     study.write_text(text.replace("a: {data: scenes}", "a: {data: scenes, protocol: {mode: whole}}"))
     with pytest.raises(InputError, match=r"E_PROTOCOL.*crop's size alone.*mode whole"):
         plan(study, "seeds=1", "variants=[pup]")
+
+
+def test_every_model_that_cannot_be_is_told_with_its_line(home: Path, study: Path) -> None:
+    text = (
+        study.read_text()
+        .replace("decoder: pup}", "decoder: pup, chanels: 3}")
+        .replace("frozen: true}", "layers: [99]}")
+    )
+    study.write_text(text)
+    config = settings(study)
+    found, mistakes = plan_models(config, open_study(config.study))
+    assert not found
+    assert [str(one).split(" | ")[2] for one in mistakes] == [f"{study}:4 models.pup", f"{study}:5 models.probe"]
+    assert "chanels" in str(mistakes[0])
+    assert "[99]" in str(mistakes[1])
