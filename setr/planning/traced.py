@@ -40,7 +40,7 @@ _IN_FLOAT32 = (F.layer_norm, F.group_norm, F.softmax, F.normalize, torch.softmax
 
 
 @dataclass(frozen=True)
-class Trace:
+class CountedPass:
     """What one training pass of a model takes but for its loss; bytes and operations of one image unless said."""
 
     parameters: int
@@ -73,7 +73,7 @@ class _Kept:
         return tensor
 
 
-def trace(spec: SegmenterSpec, size: tuple[int, int], precision: str = "float32", device: str = "cuda") -> Trace:
+def trace(spec: SegmenterSpec, size: tuple[int, int], precision: str = "float32", device: str = "cuda") -> CountedPass:
     """Returns the counts of a model of `spec` for images of H x W pixels; `device` is what it would train on."""
     with torch.device("meta"):
         model = Segmenter(spec).train()
@@ -91,7 +91,7 @@ def trace(spec: SegmenterSpec, size: tuple[int, int], precision: str = "float32"
         recomputes(False)
     with torch.no_grad(), _AsOnDevice(precision, device), FlopCounterMode(display=False) as inference:
         model.eval().head_logits(torch.empty(IMAGES[0], 3, *size, device="meta"))
-    return Trace(
+    return CountedPass(
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         trainable=sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad),
         saved=saved,
