@@ -45,7 +45,7 @@ def heads_for(
             found=options.get("pyramid"),
             expected="none",
         )
-    if not row.has(main):
+    if options and not row.has(main):
         raise InputError("E_OPTION", "with these options it is another decoder", where=decoder, found=dict(options))
     return with_auxiliary(row.name, asked, row.agreed(replace(made, decoder=main)), auxiliary), taps
 
