@@ -18,7 +18,7 @@ import torch
 
 from setr.models.segmenter import build_model
 from setr.record.checkpoint import Writer, prune
-from setr.study.recipes import recipe
+from setr.study.published import recipe
 from setr.training.optim import build_optimizer, optimizer_tensors
 
 AIM = 0.5  # of the seconds of the write

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from setr.models.variants import decoder_of_variant, structure_record, variant_spec
+from setr.models.variants import structure_record, variant_spec
 from setr.reporting.numbers.results import Result
 from setr.study.cells import Cell, by_training, cells
 from setr.study.experiment import Experiment
-from setr.study.recipes import recipe
 
 CLASSES = (
     "road",
@@ -47,7 +46,7 @@ def make_experiment(
     cell: Cell, *, scale: str = "miniature", seed: int = 0, code: str = "one", **changes: Any
 ) -> Experiment:
     """Returns the experiment of a cell, with the paper's recipe or a small one."""
-    published = recipe(cell.dataset, decoder_of_variant(cell.variant), cell.schedule)
+    published = cell.published_recipe()
     small = {"40k": 120, "80k": 240}.get(cell.schedule, 300)
     if scale == "miniature":
         published = dataclasses.replace(published, iterations=small, crop_size=(128, 128), base_size=None, batch_size=8)
@@ -63,7 +62,7 @@ def make_experiment(
         "code": digest(code),
     }
     structure = variant_spec(
-        cell.variant,
+        cell.model,
         num_classes=19 if scale == "miniature" else cell.published_protocol().num_classes,
         crop_size=values["recipe"].crop_size,
         scale=scale,

@@ -24,8 +24,7 @@ from setr.planning.memory import CONTEXT
 from setr.planning.plan import Ways, estimate
 from setr.planning.throughput import Clock, Machine, kind_of
 from setr.study.experiment import Experiment
-from setr.study.protocols import protocol
-from setr.study.recipes import recipe
+from setr.study.published import protocol, recipe
 from setr.training.distributed import Context
 from setr.training.optim import build_optimizer
 from setr.training.step import TrainingModule, train_step

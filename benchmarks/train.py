@@ -43,7 +43,8 @@ from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.variants import ENCODERS, MINIATURES
 from setr.settings.run import RunSettings
-from setr.study.recipes import Recipe, recipe
+from setr.study.published import recipe
+from setr.study.recipes import Recipe
 from setr.training.distributed import Context
 from setr.training.model_setup import prepare_model
 from setr.training.optim import build_optimizer

@@ -33,7 +33,8 @@ from setr.data.loading.loader import Batch
 from setr.models.segmenter import Segmenter, build_model
 from setr.models.specification import EncoderSize
 from setr.models.weights import import_checkpoint
-from setr.study.recipes import Recipe, recipe
+from setr.study.published import recipe
+from setr.study.recipes import Recipe
 from setr.training.distributed import Context
 from setr.training.optim import build_optimizer
 from setr.training.step import TrainingModule, train_step

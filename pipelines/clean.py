@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
 from pipelines.terminal.command import run_command
-from pipelines.tracking.results_folder import earlier_results
+from pipelines.tracking.results_folder import STUDIES, earlier_results
 from setr.data.locations import is_uri
 from setr.data.manifest import MANIFEST_NAME, read_manifest
 from setr.errors import InputError, SetrError
@@ -29,6 +29,7 @@ from setr.reporting.site.site_folder import STATE, files_of
 from setr.scenes.scenes import SETTINGS_FILE
 from setr.settings.config import Config
 from setr.settings.home import resolve
+from setr.study.shelf import known_study
 from setr.training.proxies import PROXIES
 
 _HASH = re.compile(r"[0-9a-f]{64}")
@@ -111,9 +112,17 @@ def _data(config: Config) -> Iterator[Path]:
 
 def _results(folder: Path) -> Iterator[Path]:
     yield from (folder / "runs" / f"{identity}.json" for identity in earlier_results(folder / "runs"))
+    yield from (path for path in sorted((folder / STUDIES).glob("*.yaml")) if _is_study(path))
     yield from kept_files(folder / "figures")
     yield from (path for path in sorted(folder.glob("evaluations/*.json")) if _EVALUATION.fullmatch(path.name))
     yield from (path for name in ("scores.json", "parameters.json") if (path := folder / name).is_file())
+
+
+def _is_study(path: Path) -> bool:
+    """Returns whether a file is a study as sweeps keep them beside results."""
+    with contextlib.suppress(InputError):
+        return known_study(path.stem, path).prefix != ""
+    return False
 
 
 def _tracking(home: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.terminal.bar import progress_bar
-from pipelines.terminal.checkpoint_words import checkpoint_word
+from pipelines.terminal.checkpoint_words import add_allow_code, checkpoint_word
 from pipelines.terminal.command import run_command
 from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.data.locations import below, open_location
@@ -57,7 +57,7 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     with distributed_context() as context:
         location = below(resolve_location(config.data.shards), config.data.name, split)
         shards = open_location(location, local_copy=config.data.local_copy)
-        subject = open_checkpoint(settings)
+        subject = open_checkpoint(settings, allow_code=arguments.allow_code)
         require_same_classes(subject, shards)
         protocols = choose_protocols(config, subject, shards)
         place = _place(config, subject, context)
@@ -113,7 +113,7 @@ def score(subject: Subject, shards: Shards, protocol: Protocol, place: Computing
         )
     own = subject.experiment
     return {
-        **score_record(evaluation, shards.manifest_hash),
+        **score_record(evaluation, shards.manifest_hash, tags=origin()),
         "checkpoint": {"source": str(subject.source), "sha256": subject.sha256, "identity": own and own.identity},
         "data": {
             "dataset": shards.manifest.dataset,
@@ -124,7 +124,6 @@ def score(subject: Subject, shards: Shards, protocol: Protocol, place: Computing
         "device": place.device,
         "precision": place.precision,
         "receipt": subject.receipt and subject.receipt.as_dict(),
-        "tags": origin(),
     }
 
 
@@ -236,6 +235,7 @@ def _percent(value: float | None) -> str:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_allow_code(parser)
     parser.add_argument("--boundary", action="store_true", help="compute the boundary IoU too")
     parser.add_argument("--submission", metavar="FILE.zip", default="", help="write the test server's files instead")
     parser.add_argument("--no-tracking", action="store_true", help="do not store the scores in MLflow")

@@ -15,7 +15,7 @@ if __name__ == "__main__":
 from rich.console import Console
 from rich.table import Table
 
-from pipelines.terminal.checkpoint_words import read_checkpoint_words
+from pipelines.terminal.checkpoint_words import add_allow_code, read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status
 from setr.evaluation.opened import Opened, open_model
 from setr.models.export import ExportRecord, export_onnx, export_program, export_weights
@@ -49,7 +49,9 @@ def work(arguments: argparse.Namespace) -> int:
     asked = read_checkpoint_words(arguments, unused=("device", "precision"))
     folder = Path(arguments.out)
     check_writable(folder)
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
+    opened = open_model(
+        asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code
+    )
     console.print(f"{opened.source} to {folder}", highlight=False, soft_wrap=True)
     table = Table("file", "MB", "difference", "tried at", "sha256", caption="difference: of logits, the largest")
     for record in export(opened, folder, arguments.to, console):
@@ -78,6 +80,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--to", nargs="+", choices=tuple(FORMATS), default=tuple(FORMATS), help="default: all")
     parser.add_argument("--data", default="", help="data set whose class names are stored, where it cannot be told")
     parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
+    add_allow_code(parser)
     arguments = parser.parse_intermixed_args(words)
     return exit_status(lambda: work(arguments))
 

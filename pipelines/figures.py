@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
-from pipelines.terminal.checkpoint_words import CheckpointAsked, read_checkpoint_words
+from pipelines.terminal.checkpoint_words import CheckpointAsked, add_allow_code, read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status, print_config, read_settings
 from setr.data.manifest import read_manifest
 from setr.errors import InputError, SetrError
@@ -41,7 +41,8 @@ def work(arguments: argparse.Namespace) -> int:
     if arguments.report:
         config = read_settings(arguments.words, section="storage")
         print_config(config, ("storage",))
-        return report_figures(config, device=arguments.device or config.evaluation.device)
+        device = arguments.device or config.evaluation.device
+        return report_figures(config, device=device, allow_code=arguments.allow_code)
     asked = read_checkpoint_words(arguments, others=("IMAGE",), unused=("precision",))
     source = Path(asked.others[0])
     if not source.is_file():
@@ -69,7 +70,9 @@ def draw_image(asked: CheckpointAsked, source: Path, points: Sequence[str]) -> "
     from setr.reporting.figures.inside_figures import inside_figures
     from setr.reporting.figures.prediction_figures import Names, prediction
 
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
+    opened = open_model(
+        asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code
+    )
     opened.model.to(_device(asked.device))
     image = load_image(source)
     tokens = []
@@ -86,7 +89,7 @@ def draw_image(asked: CheckpointAsked, source: Path, points: Sequence[str]) -> "
     return opened.source, figures
 
 
-def report_figures(config: Config, *, device: str = "") -> int:
+def report_figures(config: Config, *, device: str = "", allow_code: bool = False) -> int:
     """Makes the figures that a report of the finished experiments shows, and removes those of others."""
     folder = resolve(config.storage.results) / FOLDER
     check_writable(folder)
@@ -100,7 +103,7 @@ def report_figures(config: Config, *, device: str = "") -> int:
             key = one.key(data=manifest_hash, images=manifest.rows, protocol=protocol, code=drawing_code())
             if figure_store.is_made(folder, one, key):
                 continue
-            figures = [mosaic.figure() for mosaic in _draw(one, val, device)]
+            figures = [mosaic.figure() for mosaic in _draw(one, val, device, allow_code=allow_code)]
         except SetrError as error:  # the other figures are of use without these
             print(f"note: no figures for {one.name}: {error}", file=sys.stderr, flush=True)
             continue
@@ -137,11 +140,11 @@ def drawing_code() -> str:
     return digest.hexdigest()
 
 
-def _draw(wanted: Wanted, val: Path, device: str) -> "list[Mosaic]":
+def _draw(wanted: Wanted, val: Path, device: str, *, allow_code: bool) -> "list[Mosaic]":
     """Returns the figures of one kind, drawn from the experiments' checkpoints and validation images."""
     from setr.reporting.figures.drawn import draw
 
-    return draw(wanted, val, _device(device))
+    return draw(wanted, val, _device(device), allow_code=allow_code)
 
 
 def _device(name: str) -> str:
@@ -176,6 +179,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-heads", type=int, help="attention heads, for a checkpoint whose width / 64 is wrong")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--report", action="store_true", help="make the report's figures of the finished experiments")
+    add_allow_code(parser)
     arguments = parser.parse_intermixed_args(words)
     return exit_status(lambda: work(arguments))
 

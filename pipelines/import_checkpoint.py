@@ -14,7 +14,7 @@ if __name__ == "__main__":
 
 from rich.console import Console
 
-from pipelines.terminal.checkpoint_words import checkpoint_word, with_section
+from pipelines.terminal.checkpoint_words import add_allow_code, checkpoint_word, with_section
 from pipelines.terminal.command import run_command
 from pipelines.terminal.receipt_lines import describe, receipt_table
 from setr.files.atomic import write_json
@@ -39,6 +39,7 @@ def work(config: Config, arguments: argparse.Namespace) -> None:
             align_corners=arguments.align_corners,
             decoder=arguments.decoder,
             num_classes=arguments.num_classes,
+            allow_code=arguments.allow_code,
         )
     console.print(describe(model, receipt), highlight=False)
     console.print(receipt_table(receipt))
@@ -78,6 +79,7 @@ def store_receipt(config: Config, receipt: Receipt) -> str:
 
 
 def _arguments(parser: argparse.ArgumentParser) -> None:
+    add_allow_code(parser)
     parser.add_argument("-o", "--out", default="", help="write the model as .safetensors + .json + .receipt.json")
     parser.add_argument("--num-heads", type=int, help="attention heads (default: the file's config, else width / 64)")
     parser.add_argument(

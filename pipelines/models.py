@@ -20,8 +20,8 @@ from setr.models.flavours import FLAVOURS
 from setr.models.variants import SCALES, VARIANTS, Variant, variant_spec
 from setr.settings.choices import require_choice
 from setr.settings.config import Config
-from setr.study.recipes import recipe
-from setr.study.tables import load_tables
+from setr.study.published import recipe
+from setr.study.shelf import setr_study
 
 HEADINGS = ("variant", "crop", "parameters (M)", "the paper's way (M)", "printed (M)", "GFLOPs", "weights", "layers")
 ADE20K_CROP = (512, 512)
@@ -71,7 +71,7 @@ def row(variant: Variant, choice: Selection) -> tuple[str, ...]:
         ade20k = count_model(variant.name, num_classes=ADE20K.num_classes, crop_size=ADE20K_CROP, flavour=flavour)
         ours = f"{ade20k.paper_parameters / 1e6:.2f}"
         printed = next(
-            (f"{entry.paper:.2f}" for entry in load_tables().parameter_counts if variant.name in entry.variants), ""
+            (f"{entry.paper:.2f}" for entry in setr_study().parameter_counts if variant.name in entry.variants), ""
         )
     spec = variant_spec(variant.name, num_classes=classes, crop_size=crop, scale=scale, flavour=flavour)
     # Layers are counted from 1, as the paper does; for the baselines they are stages.

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from pipelines.terminal.checkpoint_words import read_checkpoint_words
+from pipelines.terminal.checkpoint_words import add_allow_code, read_checkpoint_words
 from pipelines.terminal.command import check_writable, exit_status
 from setr.data.checking.preview import colorize
 from setr.data.reading.samples import Color
@@ -192,7 +192,9 @@ def work(arguments: argparse.Namespace) -> int:
     if not source.exists():
         raise InputError("E_DATA_EMPTY", "no such image, folder or video", where=source)
     check_writable(out)
-    opened = open_model(asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps)
+    opened = open_model(
+        asked.path, data=asked.data, num_heads=asked.num_heads, taps=asked.taps, allow_code=asked.allow_code
+    )
     if arguments.multi_scale:
         rules = replace(opened.protocol, name="predict-ms", ratios=RATIOS, flip=True, short_side="authors-head")
         opened = replace(opened, protocol=rules)
@@ -231,6 +233,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--opacity", type=float, default=0.5, help="of the colours in the overlay (default: 0.5)")
     parser.add_argument("--device", default="", help="cpu, cuda, cuda:1, ... (default: a GPU if there is one)")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), help="default: float32")
+    add_allow_code(parser)
     arguments = parser.parse_intermixed_args(words)
     return exit_status(lambda: work(arguments))
 

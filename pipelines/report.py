@@ -16,7 +16,9 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # this file's own project, whichever is installed
 
+from pipelines.terminal.checkpoint_words import add_allow_code
 from pipelines.terminal.command import run_command
+from pipelines.tracking.results_folder import kept_studies
 from pipelines.tracking.tracker import (
     IDENTITY_TAG,
     PARENT_TAG,
@@ -39,6 +41,8 @@ from setr.reporting.tracing.rehash import verified_text
 from setr.reporting.tracing.trace import as_text, one_line, trace
 from setr.settings.config import Config
 from setr.settings.home import PROJECT, home, resolve
+from setr.study.records import Study
+from setr.study.shelf import open_study
 
 FIGURES = "figures"  # below storage.results: what pipelines/figures.py --report drew
 ARTIFACT_SUFFIXES = (".csv", ".json", ".md", ".svg", ".tex")  # of the report, as the MLflow UI shows them
@@ -51,6 +55,8 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     words = arguments.words
     if words and words[0] != "trace":
         raise InputError("E_COMMAND", "unknown word", found=words[0], expected="trace <cell>, or section.key=value")
+    open_study(config.study)
+    others, unread = kept_studies(resolve(config.storage.results))
     with tempfile.TemporaryDirectory() as folder:
         found = collect(config, Path(folder))
         if words:
@@ -60,10 +66,11 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         site = build_site(
             found.results,
             resolve(config.storage.report),
-            notes=[*found.notes, *damaged, *missing],
+            notes=[*found.notes, *damaged, *missing, *unread],
             facts=facts,
             source=found.source,
             drawn=drawn,
+            others=others_shown(config, others),
         )
         problem = store_with_sweep(found, site.index) if site.rebuilt else ""
     if problem:
@@ -77,6 +84,13 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     return 0
 
 
+def others_shown(config: Config, kept: list[Study]) -> list[Study]:
+    """Returns the studies beside SETR's that the site has pages of: the one named, and those that were swept."""
+    named = open_study(config.study)
+    found = {study.name: study for study in (named, *kept) if study.prefix}
+    return list(found.values())
+
+
 @dataclass(frozen=True)
 class Collected:
     """The results that a report is made of, and where they come from."""
@@ -88,7 +102,10 @@ class Collected:
 
 
 def collect(config: Config, folder: Path) -> Collected:
-    """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which."""
+    """Returns the results that the tracking server has, else those of the last sweep's local copy, and says which.
+
+    Those that the last sweep's plan calls done, the ones of its local copy, are marked so, and have its newest proof.
+    """
     local, damaged = local_results(config)
     try:
         tracker = open_tracker(config.tracking, resolve("."))
@@ -98,6 +115,11 @@ def collect(config: Config, folder: Path) -> Collected:
             raise
         source = "The tracking server could not be reached: these are the last sweep's local copies."
         return Collected(local, [Note("tracking", str(error)), *damaged], source)
+    done = {result.identity: result for result in local}
+    tracked = [
+        dataclasses.replace(one, done=True, proof=done[one.identity].proof) if one.identity in done else one
+        for one in tracked
+    ]
     known = {result.identity for result in tracked}
     untracked = [result for result in local if result.identity not in known]
     notes += [Note(result.short, "has no run in the tracking server: a local copy counts") for result in untracked]
@@ -200,7 +222,7 @@ def local_results(config: Config) -> tuple[list[Result], list[Note]]:
     """Returns the results that the last sweep wrote into results/runs, and a note for each file that is damaged."""
     storage = resolve(config.storage.checkpoints)
     found, notes = read_results(resolve(config.storage.results) / "runs")
-    return [located(result, home(), storage) for result in found], notes
+    return [dataclasses.replace(located(result, home(), storage), done=True) for result in found], notes
 
 
 def counted_parameters(file: Path) -> tuple[dict[str, float], list[Note]]:
@@ -225,7 +247,9 @@ def print_chain(config: Config, words: list[str], found: Collected, arguments: a
         from pipelines.tracking.recheck import verify_chain
 
         for chain in chains:
-            verified = verify_chain(config, chain, found.tracker, images=arguments.images)
+            verified = verify_chain(
+                config, chain, found.tracker, images=arguments.images, allow_code=arguments.allow_code
+            )
             print(verified_text(verified))
             whole = whole and not any(link.broken for link in verified)
     return 0 if whole else 1
@@ -244,6 +268,7 @@ def print_places(config: Config) -> int:
 def _arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--verify", action="store_true", help="with trace: hash everything again, score some images")
     parser.add_argument("--images", type=int, default=12, help="with --verify: images to score again, about; 0: all")
+    add_allow_code(parser)
     parser.add_argument("--where", action="store_true", help="print where the report and the MLflow UI are, and stop")
 
 

@@ -10,7 +10,7 @@ import hashlib
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from pipelines.terminal.plan import Plan, print_plan, print_simulation
 from pipelines.terminal.progress import Board, BoardRow, SweepProgress, clock
 from pipelines.terminal.start import add_anew, marked
 from pipelines.tracking.results_folder import write_results
+from setr.planning.checks import check_own_models, licences_of
 from setr.planning.experiments import plan_sweep
 from setr.planning.planned import Planned
 from setr.record.events import Event, read_events
@@ -39,6 +40,7 @@ from setr.record.lease import Lease, exclusive
 from setr.record.lineage import keep_diff, lineage, origin
 from setr.settings.config import Config, SimulateConfig, to_dict
 from setr.settings.home import resolve
+from setr.study.shelf import open_study
 
 if TYPE_CHECKING:
     from pipelines.tracking.tracker import Tracker
@@ -48,7 +50,7 @@ SECTIONS = ("sweep", "miniature", "training", "storage")
 UNUSED = dict.fromkeys(
     ("data.name", "data.root", "data.images", "data.labels", "data.classes", "data.palette"),
     "the tables name their data sets; choose among them with sweep.datasets",
-)
+) | {"data.splits": "a column of a study says what it trains on: `train: train+val`"}
 LEASE_SECONDS = 5.0  # a sweep that was just killed may still be on its way out
 
 
@@ -56,8 +58,10 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     """Plans, runs what is missing, writes results/; returns the exit status."""
     plan_only = config.sweep.plan or arguments.plan or arguments.simulate
     if config.sweep.scale == "miniature" and not plan_only:
-        make_missing_inputs(config)
+        make_missing_inputs(config, lambda: plan_sweep(config, lenient=True))
     planned = plan_sweep(config, lenient=plan_only)
+    for note in (*check_own_models(planned), *(f"licence {line}" for line in licences_of(planned))):
+        print(f"note: {note}")
     plan = Plan(config, planned)
     print_plan(plan)
     plan.check()
@@ -65,11 +69,12 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
         print_simulation(plan, config.simulate)
     if plan_only:
         return 0
+    changed = {entry.experiment.spec for entry in planned if entry.state == "changed"}
     if not arguments.no_replay:
         planned = replay_changed(config, planned, lambda: plan_sweep(config))
         plan = Plan(config, planned)
     if arguments.prove:
-        return 0
+        return keep_proofs(config, planned, changed)
     missing = [entry for entry in planned if entry.state != "done"]
     storage = resolve(config.storage.checkpoints)
     check_writable(storage, need_bytes=storage_bytes(missing, config.training.keep_checkpoints))
@@ -90,6 +95,21 @@ def work(config: Config, arguments: argparse.Namespace) -> int:
     if status:
         return status
     return 0 if finished == len(planned) else 1
+
+
+def keep_proofs(config: Config, planned: Sequence[Planned], changed: Collection[str]) -> int:
+    """Puts what replays have shown into results/runs and MLflow; returns 1 if a result, one of `changed`, fell.
+
+    `changed` are the specs that were replayed. Nothing is taken from results/: the next sweep does that.
+    """
+    results = resolve(config.storage.results)
+    check_writable(results)
+    write_results(config, planned, results, keep_all=True)
+    from pipelines.cluster.session import send_unsent
+
+    send_unsent(config, planned)
+    fell = [one for one in planned if one.experiment.spec in changed and one.state not in ("done", "to score")]
+    return 1 if fell else 0
 
 
 def train_missing(config: Config, plan: Plan, missing: Sequence[Planned], storage: Path, lease: Lease) -> int:
@@ -158,10 +178,11 @@ def sweep_run(
     """Returns the context of the sweep's run in MLflow; the same sweep goes on in the same one."""
     from pipelines.cluster.session import parent_run
 
+    study = open_study(config.study)
     return parent_run(
         config,
         tracker,
-        f"tables {','.join(map(str, config.sweep.tables))} {config.sweep.scale}",
+        f"{study.prefix}tables {','.join(config.sweep.tables or study.begin_with) or 'all'} {config.sweep.scale}",
         f"{len(planned)} experiments, {len(missing)} missing when it began; children are the experiments.",
         tags={"setr.kind": "sweep"},
         key=hashlib.sha256(" ".join(sorted(entry.identity for entry in planned)).encode()).hexdigest(),

@@ -3,6 +3,7 @@
 Exit statuses: 2 bad input, 3 integrity (bytes are not what was written), 4 environment (disk, server, cluster).
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from setr.redaction import redact
@@ -42,6 +43,15 @@ class InputError(SetrError):
     """Data, configuration or a checkpoint is not what it should be (exit status 2)."""
 
 
+class InputErrors(InputError):
+    """Several mistakes in one file, all told at once: a line each."""
+
+    def __init__(self, errors: Sequence[SetrError]) -> None:
+        """Join the lines of `errors`, of which there is at least one."""
+        self.code = errors[0].code
+        ValueError.__init__(self, "\n".join(map(str, errors)))
+
+
 class IntegrityError(SetrError):
     """Bytes differ from what their manifest says (exit status 3)."""
 
@@ -66,3 +76,10 @@ def _one_line(value: object) -> str:
     text = text if len(text) <= 400 else text[:397] + "..."
     # What a terminal would obey, and what no encoding has, is shown and not sent.
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def syntax_failure(error: SyntaxError) -> InputError:
+    """Returns the error that names the line of code which Python cannot read."""
+    where = f"{error.filename or 'unknown file'}:{error.lineno or 0}"
+    text = (error.text or "").strip()
+    return InputError("E_CODE_SYNTAX", f"not Python: {error.msg}", where=where, found=text, remedy="mend the line")

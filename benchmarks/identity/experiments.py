@@ -164,7 +164,7 @@ def numbers(folder: Path) -> dict[str, str]:
     scores = hashlib.sha256()
     stored = json.loads((folder / "scores.json").read_text())["scores"]
     for protocol, score in sorted(stored.items()):
-        values = {key: value for key, value in score.items() if key not in ("manifest", "digest", "scoring")}
+        values = {key: value for key, value in score.items() if key not in ("manifest", "digest", "scoring", "tags")}
         scores.update(json.dumps([protocol, values], sort_keys=True).encode())
         with np.load(folder / f"areas-{protocol}.npz") as areas:
             scores.update(areas["areas"].tobytes())

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
-CODE = ("setr", "pipelines")
+CODE = ("setr", "pipelines", "studies")
 SETTINGS = "params.yaml"
 RESULTS = "checkpoints"
 

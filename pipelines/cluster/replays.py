@@ -13,6 +13,7 @@ from pipelines.cluster.driver import quiet, stop_on_signal
 from pipelines.terminal.command import check_writable
 from pipelines.terminal.progress import Board, clock
 from setr.planning.planned import Planned
+from setr.record.equivalences import comparisons
 from setr.record.files import EQUIVALENCES
 from setr.settings.config import Config
 from setr.settings.home import resolve
@@ -41,9 +42,27 @@ def replay_changed(
     causes = Counter(states[entry.experiment.spec].why for entry in changed if entry not in kept)
     for why, count in causes.items():
         print(f"  {count} x {why}")
+    for line in reach(kept):
+        print(line)
     if received:
         raise KeyboardInterrupt
     return after
+
+
+def reach(kept: Sequence[Planned]) -> list[str]:
+    """Returns for results that stand which share of the training's gradient norms their replays met, a line at most.
+
+    A change that acts beyond a norm that no replayed step had is not seen.
+    """
+    apart = []
+    for entry in kept:
+        assert entry.earlier is not None
+        found = [one for one in comparisons(entry.earlier.folder) if one.code == entry.code]
+        apart += [f"{entry.name}: {text}" for one in found[-1:] if (text := one.verdict.norms_apart)]
+    if not apart:
+        return []
+    more = f" (and {len(apart) - 1} more like it)" if len(apart) > 1 else ""
+    return [f"  {apart[0]}{more}; what acts only beyond these was not seen: --no-replay trains again"]
 
 
 def _run(config: Config, changed: Sequence[Planned], storage: Path) -> list[int]:

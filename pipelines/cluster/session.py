@@ -12,7 +12,7 @@ from pipelines.cluster.driver_folder import DriverFolder, clear_dead
 from pipelines.cluster.placement import growth, per_worker
 from pipelines.cluster.preflight import check_database, check_room, check_shared
 from pipelines.cluster.watch import RayLost
-from pipelines.tracking.recording import finish_parent, send_records
+from pipelines.tracking.recording import finish_parent, send_proofs, send_records
 from pipelines.tracking.tracker import IDENTITY_TAG, Tracker, open_tracker
 from setr.errors import EnvironmentFailure, InputError
 from setr.planning.planned import Planned
@@ -103,7 +103,9 @@ def parent_run(
 
 
 def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
-    """Sends finished experiments that the tracking server does not have: it was away, or it is a new one.
+    """Sends finished experiments that the tracking server does not have, and proofs that are newer than what it has.
+
+    It was away, or it is a new one, or a replay has shown since that the present code computes them.
 
     Ends the runs of drivers that died after their last experiment, too: no other driver may come.
     """
@@ -117,9 +119,10 @@ def send_unsent(config: Config, planned: Sequence[Planned]) -> None:
 
 
 def _send_unsent(config: Config, planned: Sequence[Planned], tracker: Tracker) -> None:
-    tracked = {
-        run.tags[IDENTITY_TAG] for run in tracker.runs("attributes.status = 'FINISHED'") if IDENTITY_TAG in run.tags
-    }
+    found = tracker.runs("attributes.status = 'FINISHED'")
+    tracked = {run.tags[IDENTITY_TAG]: run for run in found if IDENTITY_TAG in run.tags}
+    if proofs := send_proofs(tracker, [entry for entry in planned if entry.state_now()[0] == "done"], tracked):
+        print(f"sent {proofs} proofs to MLflow")
     unsent = [e for e in planned if e.identity not in tracked and e.state_now()[0] == "done"]
     if unsent:
         parent = tracker.start_parent("records sent later", origin(), "Experiments trained earlier.", key="later")

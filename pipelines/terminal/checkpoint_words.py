@@ -28,6 +28,7 @@ class CheckpointAsked:
     taps: tuple[int, ...] | None
     device: str  # "": a GPU if there is one
     precision: str  # float32 | bfloat16
+    allow_code: bool  # run the code of a user's own that it brings
 
 
 def read_checkpoint_words(
@@ -51,6 +52,14 @@ def read_checkpoint_words(
         taps=settings.taps or None,
         device=getattr(arguments, "device", "") or settings.device,
         precision="float32" if precision == "auto" else precision,
+        allow_code=arguments.allow_code,
+    )
+
+
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """Adds the option with which a command runs the code that a checkpoint brings."""
+    parser.add_argument(
+        "--allow-code", action="store_true", help="run the code of its trainer's own that a checkpoint brings"
     )
 
 

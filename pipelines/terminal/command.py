@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from pipelines.terminal.unexpected import PIPE_STATUS, reader_is_gone, tell
-from setr.errors import EnvironmentFailure, InputError, SetrError
+from setr.errors import EnvironmentFailure, InputError, SetrError, syntax_failure
 from setr.files.atomic import make_folder
 from setr.redaction import redacted
 from setr.settings.config import Config, load_config, to_dict
@@ -92,11 +92,18 @@ def exit_status(run: Callable[[], int | None], *, interrupted: str = "interrupte
         status = run() or 0
         return PIPE_STATUS if reader_is_gone() else status
     except SetrError as error:
-        print(f"error: {error}", file=sys.stderr, flush=True)
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr, flush=True)
         return error.exit_status
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr, flush=True)
         return 130
+    except SyntaxError as error:  # of code that is imported where it is used
+        own = error.filename is not None and Path(error.filename).is_relative_to(PROJECT)
+        if not own:
+            return tell(error, home() / "logs")
+        print(f"error: {(mistake := syntax_failure(error))}", file=sys.stderr, flush=True)
+        return mistake.exit_status
     except Exception as error:
         if isinstance(error, BrokenPipeError) and reader_is_gone():
             return PIPE_STATUS

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -23,12 +24,15 @@ from setr.planning.schedule import Piece, list_schedule, longest_first, table_en
 from setr.planning.simulate import Cluster, Replay, Task, replay
 from setr.planning.throughput import Clock, Machine
 from setr.record.earlier import shelf
+from setr.record.equivalences import told_damage
+from setr.record.ledger import why_to_score
 from setr.settings.config import Config, SimulateConfig
 from setr.settings.home import resolve, resolve_location
 
 CPU_TFLOPS = 0.04  # of one thread, while nothing is measured
 CPU_UTILISATION = 1.0
 REPLAYED_STEPS = 10  # of a result whose code has changed: the first ones, and some behind each kept checkpoint
+_MORE = re.compile(r" and \d+ more\b")
 REASONS = 8  # that are printed why experiments are not done
 
 
@@ -104,7 +108,7 @@ class Plan:
         found = self.estimates[entry.identity]
         return Piece(entry.identity, found.seconds, found.ways.workers, tables_of(entry))
 
-    def ends(self) -> dict[int, float]:
+    def ends(self) -> dict[str, float]:
         """Returns {table: seconds from now until its last experiment ends}."""
         pieces = longest_first(self.piece(entry) for entry in self.missing)
         return table_ends(pieces, list_schedule(pieces, self.machine.slots))
@@ -141,9 +145,10 @@ class Plan:
 UNKNOWN_IMAGES = 500  # that are taken to validate, where nobody says
 
 
-def tables_of(entry: Planned) -> tuple[int, ...]:
-    """Returns the tables that an experiment's numbers stand in."""
-    return tuple(sorted({int(key.partition("/")[0].removeprefix("table")) for key in entry.cells}))
+def tables_of(entry: Planned) -> tuple[str, ...]:
+    """Returns the tables that an experiment's numbers stand in: 2, decoders."""
+    tables = {key.split("/")[-3].removeprefix("table") for key in entry.cells}
+    return tuple(sorted(tables, key=lambda name: (not name.isdigit(), name.zfill(4))))
 
 
 def validation_images(config: Config, dataset: str) -> int:
@@ -190,22 +195,29 @@ def print_plan(plan: Plan) -> None:
         )
     Console(width=None if sys.stdout.isatty() else 200, highlight=False).print(table)
     counts = Counter(entry.state for entry in plan.planned)
-    print(f"{len(plan.planned)} experiments: " + ", ".join(f"{counts[state]} {state}" for state in counts))
+    count = "1 experiment" if len(plan.planned) == 1 else f"{len(plan.planned)} experiments"
+    print(f"{count}: " + ", ".join(f"{counts[state]} {state}" for state in counts))
     print_reasons(plan)
     print_sums(plan, price)
 
 
 def print_reasons(plan: Plan) -> None:
     """Prints why experiments are not done although something near them is finished, each reason once."""
-    groups: dict[tuple[str, str], list[str]] = {}
+    groups: dict[tuple[str, str], list[Planned]] = {}
     for entry in plan.planned:
+        if entry.state == "to score":
+            entry = dataclasses.replace(entry, why=why_to_score(entry.folder, entry.protocols, entry.validation))
         if entry.why:
-            groups.setdefault((entry.state, entry.why), []).append(entry.name)
-    for (state, why), names in list(groups.items())[:REASONS]:
-        who = names[0] if len(names) == 1 else f"{len(names)} experiments"
-        print(f"{who} {state}: {why}")
+            groups.setdefault((entry.state, _MORE.sub(" and more", entry.why)), []).append(entry)
+    for (state, why), entries in list(groups.items())[:REASONS]:
+        who = entries[0].name if len(entries) == 1 else f"{len(entries)} experiments"
+        told = {entry.why for entry in entries}  # models of several parts have unlike many modules in common
+        print(f"{who} {state}: {why if len(told) > 1 else told.pop()}")
     if len(groups) > REASONS:
         print(f"and {len(groups) - REASONS} more reasons")
+    damaged = [(entry, text) for entry in plan.planned if (text := told_damage(entry.folder))]
+    for entry, text in damaged[:REASONS]:
+        print(f"note: {entry.name}: {text}: {entry.folder}")
     left = any(entry.state == "to do" for entry in plan.planned)
     old = shelf(resolve(plan.config.storage.checkpoints)).first_version if left else 0
     if old:

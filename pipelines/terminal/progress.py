@@ -40,7 +40,7 @@ class BoardRow:
     seconds: float = 0.0  # that the plan gives what was left when the session began; 0: no plan
     from_step: int = 0  # where it was then
     workers: int = 1
-    tables: tuple[int, ...] = ()
+    tables: tuple[str, ...] = ()
 
 
 @dataclass
@@ -87,7 +87,7 @@ class Board:
         elapsed = time.time() - self.begun
         return left * elapsed / done if done else None
 
-    def table_ends(self, now: float | None = None) -> dict[int, float]:
+    def table_ends(self, now: float | None = None) -> dict[str, float]:
         """Returns {table: seconds from now until its last experiment ends}, 0 for one that is complete.
 
         Experiments that wait take what the plan says, times what the ones so far took against it; those that run go on
@@ -166,7 +166,7 @@ class SweepProgress:
         self.live = Live(console=self.console, refresh_per_second=4, transient=True) if terminal else None
         self.last_line = 0.0
         self.last_forecast = time.monotonic()
-        self.complete: set[int] = set()  # tables that were said to be
+        self.complete: set[str] = set()  # tables that were said to be
 
     def __enter__(self) -> "SweepProgress":
         """Starts drawing."""

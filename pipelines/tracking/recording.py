@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.tracking.serving import LOADER, example, write_published
-from pipelines.tracking.tracker import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, Tracker
+from pipelines.tracking.serving import LOADER, example, own_sources_of, write_published
+from pipelines.tracking.tracker import IDENTITY_TAG, NOTE_TAG, PARENT_TAG, RECORD_ARTIFACT, TrackedRun, Tracker
 from setr.errors import InputError
 from setr.files.atomic import write_json
 from setr.record.equivalences import is_equivalent
-from setr.record.events import Event, EventReader, Unrepeated, read_events
+from setr.record.events import Event, EventReader, Unrepeated, read_events, training_start
 from setr.record.files import EVENTS, EXPERIMENT, PICTURE, RUN, SCORES
 from setr.record.lineage import DIFFS
 from setr.record.reading import read_experiment_file, read_run_file, read_scores_file
@@ -30,6 +30,7 @@ from setr.study.cells import find_cell
 from setr.study.code import scoring_code
 
 _SERVE = "Answers uint8 RGB images (B,H,W,3) with class numbers (B,H,W)."
+PROOF_TAG = "setr.same_under"
 FLUSH_SECONDS = 3.0  # between two batches to the tracking server
 PATIENCE_SECONDS = 30.0  # between two tries, at most, while the server is away
 POLL_SECONDS = 0.3
@@ -102,10 +103,10 @@ class Sender:
     def _tags(self, entry: Recorded, events: Sequence[Event]) -> dict[str, str]:
         """Returns the run's tags; whoever trained knows more of the code than whoever sends the record later."""
         experiment = entry.experiment
-        starts = [event["tags"] for event in events if event["event"] == "start" and "tags" in event]
+        begun = training_start(events, experiment.recipe.iterations)
         return {
             **self.tags,
-            **(starts[-1] if starts else _kept_tags(entry)),
+            **(begun.get("tags") or _kept_tags(entry)),
             NOTE_TAG: description(entry),
             "setr.cells": " ".join(entry.cells),
             "setr.dataset": experiment.dataset,
@@ -141,12 +142,14 @@ class Sender:
         event = {"event": "metrics", "step": entry.experiment.recipe.iterations, "time": result.started, **news}
         self.tracker.replay(run, [event])
         protocols = {f"setr.protocol.{name}": str(score.get("digest", "")) for name, score in result.scores.items()}
-        self.tracker.set_tags(run, {**result.tags, **protocols})
+        self.tracker.set_tags(run, {**result.tags, **protocols, **(proof_tag(result.proof) if result.proof else {})})
         files = [entry.folder / PICTURE, entry.folder / SCORES, *result.per_image.values()]
         with tempfile.TemporaryDirectory() as folder:
             save_results(Path(folder) / RECORD_ARTIFACT, [relative(result, home())])
             self.tracker.artifacts(run, [Path(folder) / RECORD_ARTIFACT, *(path for path in files if path.is_file())])
-        if self.register:
+        if self.register and (sources := own_sources_of(entry.experiment.as_dict())):
+            self.tracker.set_tags(run, {"setr.not_registered": f"runs code of its own: {', '.join(sources)}"})
+        elif self.register:
             self._register(entry, run, result)
 
     def _register(self, entry: Recorded, run: str, result: Result) -> None:
@@ -289,14 +292,43 @@ def send_records(tracker: Tracker, parent: str, entries: Sequence[Recorded], *, 
             print(f"note: {entry.name} is not sent: {error}")
 
 
+def send_proofs(tracker: Tracker, entries: Sequence[Recorded], runs: Mapping[str, TrackedRun]) -> int:
+    """Sends the records of finished experiments whose run, by identity, has another proof; returns how many."""
+    sent = 0
+    for entry in entries:
+        run = runs.get(entry.identity)
+        if run is None or (entry.code in ("", entry.experiment.code) and not run.tags.get(PROOF_TAG)):
+            continue
+        try:
+            result = finished_result(entry)
+        except InputError as error:
+            print(f"note: {entry.name} is not sent: {error}")
+            continue
+        tag = proof_tag(result.proof)
+        if run.tags.get(PROOF_TAG, "") == tag[PROOF_TAG]:
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            save_results(Path(folder) / RECORD_ARTIFACT, [relative(result, home())])
+            tracker.artifacts(run.run_id, [Path(folder) / RECORD_ARTIFACT])
+        tracker.set_tags(run.run_id, tag)
+        sent += 1
+    return sent
+
+
+def proof_tag(proof: Mapping[str, Any]) -> dict[str, str]:
+    """Returns the tag that says under which other code a replay has found a result the same, and how."""
+    return {PROOF_TAG: f"{proof['code']} {proof['when']}: {proof['how']}" if proof else ""}
+
+
 def description(entry: Recorded) -> str:
     """Returns what the MLflow UI shows above a run, in Markdown."""
     experiment = entry.experiment
     about = f"**{experiment.variant}**, {experiment.schedule} on {experiment.dataset}, {experiment.scale} scale"
     lines = [f"{about}, seed {experiment.seed}. Identity `{entry.identity}`."]
     for key in entry.cells:
-        paper = find_cell(key).paper
-        lines.append(f"- `{key}`: the paper prints {'no value' if paper is None else paper}")
+        cell = find_cell(key)
+        printed = f": the paper prints {'no value' if cell.paper is None else cell.paper}" if cell.study.prints else ""
+        lines.append(f"- `{key}`{printed}")
     if entry.cells:
         lines.append(
             f"\n`python pipelines/report.py trace {entry.cells[0]} --verify` shows where the number comes from."
@@ -320,7 +352,7 @@ def finished_result(entry: Recorded) -> Result:
     the folder is the one that the plan named by the experiment's identity.
     """
     scored = read_scores_file(entry.folder)
-    attempt = next((event for event in reversed(read_events(entry.folder / EVENTS)) if event["event"] == "start"), {})
+    attempt = training_start(read_events(entry.folder / EVENTS), entry.experiment.recipe.iterations)
     run = read_run_file(entry.folder)
     tags = {
         **(attempt.get("tags") or _kept_tags(entry)),

@@ -5,6 +5,7 @@ neither code nor pickles, so reading it executes nothing that came with it.
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from setr.errors import InputError, IntegrityError
 from setr.evaluation.inference import predict_batch
 from setr.files.atomic import give_rights, make_folder, write_json
 from setr.files.hashing import file_sha256
+from setr.models.own_head import own_sources
 from setr.models.segmenter import Segmenter, build_model
+from setr.models.variants import structure_of
 from setr.record.checkpoint import weights_to_score
 from setr.record.reading import read_experiment_file, read_scores_file
 from setr.study.protocols import Protocol
@@ -57,6 +60,13 @@ def write_published(folder: Path, out: Path) -> str:
         checkpoint, classes = folder / scores["checkpoint_folder"], scores["classes"]
     except (KeyError, IndexError) as error:
         raise InputError("E_EXPERIMENT", "not the record of a finished experiment", where=folder, found=error) from None
+    if sources := own_sources_of(experiment):
+        raise InputError(
+            "E_PUBLISHED",
+            f"the model runs code of its trainer's own, and what is published holds none: {', '.join(sources)}",
+            where=folder,
+            remedy="python pipelines/export.py writes it as ONNX, which needs none",
+        )
     make_folder(out)
     weights = {name: value.contiguous() for name, value in weights_to_score(checkpoint).items()}
     save_file(weights, out / WEIGHTS)
@@ -81,6 +91,12 @@ def write_published(folder: Path, out: Path) -> str:
         },
     )
     return sha256
+
+
+def own_sources_of(experiment: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the code of a user's own that the model of an experiment's record runs, by its names."""
+    model = experiment.get("model")
+    return own_sources(structure_of(model)[0]) if model else ()
 
 
 def read_published(folder: Path) -> Served:

@@ -24,6 +24,14 @@ def read_areas(file: Path) -> tuple[list[str], np.ndarray]:
     return [str(key) for key in keys], areas
 
 
+def read_matrix(file: Path) -> np.ndarray:
+    """Returns the confusion matrix (K,K) of all images, in pixels; raises InputError if the file holds none."""
+    [matrix] = read_arrays(file, "matrix")
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype.kind not in "iu":
+        raise InputError("E_RESULTS", "no confusion matrix", where=file, found=f"{matrix.dtype} {matrix.shape}")
+    return np.asarray(matrix, np.int64)
+
+
 def read_arrays(file: Path, *names: str) -> list[np.ndarray]:
     """Returns arrays of an .npz file; raises InputError if one is missing or the file is damaged."""
     try:

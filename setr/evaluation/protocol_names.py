@@ -8,13 +8,15 @@ from dataclasses import replace
 
 from setr.data.reading.datasets import published_of
 from setr.models.decoders.table import decoder_with
+from setr.models.own_head import OwnHeadSpec
 from setr.models.specification import SegmenterSpec
 from setr.settings.choices import require_choice
 from setr.settings.config import MiniatureConfig
 from setr.study.miniature import DATASET, miniature_protocol
-from setr.study.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, overlapping, protocol
+from setr.study.protocols import RATIOS, SHORT_SIDE_RULES, Protocol, overlapping
+from setr.study.published import protocol
+from setr.study.terms import PRINTED_RULE
 
-PRINTED_RULE = "authors-2021-03"  # the reading that the tables' multi-scale numbers are scored by
 NAMES = ("ss", "ms", *SHORT_SIDE_RULES, *(f"ms-{rule}" for rule in SHORT_SIDE_RULES))
 
 
@@ -37,7 +39,8 @@ def named_protocol(
     rule = name.removeprefix("ms-")
     kind = "ss" if name == "ss" else "ms"
     rule = rule if rule in SHORT_SIDE_RULES else PRINTED_RULE
-    decoder = decoder_with(spec.decoder).published_as
+    own = isinstance(spec.decoder, OwnHeadSpec)  # scored as most rows of the decoders are
+    decoder = "naive" if own else decoder_with(spec.decoder).published_as
     published = published_of(dataset)
     if miniature is not None:
         found = miniature_protocol(protocol(DATASET, decoder, kind, short_side=rule), miniature)

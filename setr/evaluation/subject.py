@@ -39,16 +39,19 @@ class Subject:
     recorded: Mapping[str, Any] = field(default_factory=dict)  # its scores by protocol
 
 
-def open_checkpoint(settings: EvaluationConfig) -> Subject:
+def open_checkpoint(settings: EvaluationConfig, *, allow_code: bool = False) -> Subject:
     """Returns the model of `settings.checkpoint`; a relative path is below the working folder, else the project's.
 
-    Raises InputError for a file that does not exist or holds no decoder, and all that importing one raises.
+    Code of a user's own that it brings runs only with `allow_code`. Raises InputError for a file that does not exist or
+    holds no decoder, and all that importing one raises.
     """
     path = Path(settings.checkpoint).expanduser()
     path = path if path.exists() else resolve(settings.checkpoint)
     if path.is_dir():
-        return _own_checkpoint(path)
-    model, receipt = import_checkpoint(path, num_heads=settings.num_heads or None, taps=settings.taps or None)
+        return _own_checkpoint(path, allow_code=allow_code)
+    model, receipt = import_checkpoint(
+        path, num_heads=settings.num_heads or None, taps=settings.taps or None, allow_code=allow_code
+    )
     random = [entry.parameter for entry in receipt.with_status("missing") if "random" in entry.detail]
     if random:
         raise InputError(
@@ -61,9 +64,9 @@ def open_checkpoint(settings: EvaluationConfig) -> Subject:
     return Subject(model, path, receipt.sha256, receipt)
 
 
-def _own_checkpoint(path: Path) -> Subject:
+def _own_checkpoint(path: Path, *, allow_code: bool) -> Subject:
     folder = (steps(path) or [path])[-1]
-    model = open_model(folder).model
+    model = open_model(folder, allow_code=allow_code).model
     root = folder if (folder / EXPERIMENT).is_file() else folder.parent
     record = read_experiment_file(root)
     job, stored = record["job"], read_scores_file(root) if (root / SCORES).is_file() else {}

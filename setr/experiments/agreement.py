@@ -33,7 +33,7 @@ def require_own_code(job: Job, *, replay: bool = False) -> None:
             expected=job.identity[:12],
             remedy="plan again",
         )
-    here = training_code(structure_parts(experiment.model))
+    here = training_code(structure_parts(experiment.model), job.own)
     if here.sha256 != job.code:
         changed = differing_modules(job.modules, here.modules)
         raise InputError(

@@ -36,6 +36,7 @@ class Job:
     tags: Mapping[str, str] = field(default_factory=dict)  # where the job comes from
     allow_drift: bool = False
     driver: Lease | None = None  # of whoever gave the work out
+    own: Mapping[str, str] = field(default_factory=dict)  # source -> text of the user's own code (setr.models.own_code)
 
     def as_dict(self) -> dict[str, Any]:
         """Returns what from_dict() makes the job of, ready for JSON; the settings stand beside the rest."""
@@ -54,6 +55,7 @@ class Job:
             "cells": list(self.cells),
             "tags": dict(self.tags),
             "driver": self.driver.as_dict() if self.driver else None,
+            "own": dict(self.own),
         }
 
     @classmethod
@@ -72,6 +74,7 @@ class Job:
                     "stop_file": Path(record["stop_file"]),
                     "cells": tuple(record["cells"]),
                     "driver": Lease.from_dict(record["driver"]) if record.get("driver") else None,
+                    "own": {str(source): str(text) for source, text in record.get("own", {}).items()},
                 }
             )
         except SetrError:

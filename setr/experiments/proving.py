@@ -12,6 +12,7 @@ from setr.evaluation.recount import recount
 from setr.experiments.agreement import require_own_code, require_same_data
 from setr.experiments.job import Job
 from setr.experiments.worker import new_model, prepare_process
+from setr.models.own_code import allowed, own_codes
 from setr.record.equivalences import Verdict, record
 from setr.record.files import SCORES, areas_name
 from setr.record.lineage import SNAPSHOT_TAG
@@ -36,9 +37,10 @@ def prove_experiment(planned: Mapping[str, Any], context: Context) -> dict[str, 
         job = Job.from_dict(planned)
         if context.world_size == 1 and job.stop_file.exists():
             return {"status": "stopped", "exit_status": 143}
-        verdict = _replayed(job, context)
+        with allowed(own_codes(job.own)):
+            verdict = _replayed(job, context)
         if context.is_main:
-            record(job.folder, trained=job.experiment.code, code=job.code, verdict=verdict)
+            record(job.folder, trained=job.experiment.code, code=job.code, verdict=verdict, modules=job.modules)
     except SetrError as error:
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
     except Exception as error:  # of code that no longer fits what was trained; a replay is no place to end a sweep

@@ -1,6 +1,7 @@
 """What is kept of an evaluation: scores and what they are scores of, areas by image, a picture, the model's size."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from setr.evaluation.inference import predict
 from setr.evaluation.qualitative import panel, sheet
 from setr.files.atomic import new_file, write_file
 from setr.models.counting import gflops
+from setr.models.own_check import needs_values
 from setr.models.segmenter import Segmenter
 from setr.models.variants import structure_of
 from setr.record.lease import Lease
@@ -30,14 +32,20 @@ WORST_IMAGES = 10  # named beside the scores
 
 
 def size_of(experiment: Experiment) -> tuple[int, float]:
-    """Returns the model's parameters, and 1e9 floating point operations of one crop's logits; nothing is computed."""
-    with torch.device("meta"):
-        model = Segmenter(structure_of(experiment.model)[0])
+    """Returns the model's parameters, and 1e9 floating point operations of one crop's logits.
+
+    Nothing is computed, but where a head of a user's own needs values.
+    """
+    spec = structure_of(experiment.model)[0]
+    with torch.device("cpu" if needs_values(spec) else "meta"):
+        model = Segmenter(spec)
     return sum(parameter.numel() for parameter in model.parameters()), gflops(model, experiment.recipe.crop_size)
 
 
-def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
+def score_record(evaluation: Evaluation, manifest: str, *, tags: Mapping[str, str]) -> dict[str, Any]:
     """Returns one protocol's scores as they are stored: in percent, with what they are scores of.
+
+    `tags` say where the code that scored came from (setr.record.lineage.origin): the training may be older.
 
     Protocol, its digest, and the hash of the manifest of the images belong to a score as the identity to a training.
     """
@@ -51,6 +59,7 @@ def score_record(evaluation: Evaluation, manifest: str) -> dict[str, Any]:
         "protocol": to_dict(evaluation.protocol),
         "digest": evaluation.protocol.digest(),
         "scoring": scoring_code(),
+        "tags": dict(tags),
     }
 
 

@@ -6,6 +6,7 @@ The experiment's folder holds everything needed to go on.
 import dataclasses
 import os
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,13 +22,16 @@ from setr.evaluation.evaluate import Evaluation, evaluate
 from setr.experiments.agreement import require_own_code, require_same_data
 from setr.experiments.job import Job
 from setr.experiments.scores import save_areas, save_picture, score_record, size_of
-from setr.files.atomic import write_json
-from setr.models.segmenter import Segmenter, seeded_segmenter
+from setr.files.atomic import write_json, write_text
+from setr.models.own_check import needs_values
+from setr.models.own_code import allowed, own_codes
+from setr.models.own_head import own_heads
+from setr.models.segmenter import Segmenter, seeded_own_segmenter, seeded_segmenter
 from setr.models.tensor_hash import tensors_sha256
 from setr.models.variants import structure_of
 from setr.models.weights import published_values
-from setr.record.events import append_event
-from setr.record.files import EVENTS, EXPERIMENT, PICTURE, SCORES, areas_name
+from setr.record.events import append_event, read_events, training_start
+from setr.record.files import EVENTS, EXPERIMENT, PICTURE, SCORES, areas_name, own_name
 from setr.record.lease import Lease, exclusive
 from setr.record.ledger import is_scored, remember, state_of
 from setr.record.lineage import SNAPSHOT_TAG
@@ -68,7 +72,8 @@ def run_experiment(record: Mapping[str, Any], context: Context) -> dict[str, Any
                 print(lease.note())
             told = context.broadcast_json(lease.as_dict() if lease is not None else None)
             fence = lease or (Lease.from_dict(told) if told else None)
-            return _run_and_record(job, context, lease, fence)
+            with allowed(own_codes(job.own)):  # of the user's own code, what the job brings and nothing else
+                return _run_and_record(job, context, lease, fence)
     except SetrError as error:  # no job, another process has the folder, or nothing can be written down there
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
 
@@ -87,11 +92,9 @@ def _run_and_record(job: Job, context: Context, lease: Lease | None, fence: Leas
             return
         if event["event"] == "start":
             # Not before the folder has taken this experiment: one that refuses it keeps its own record.
-            record = job.as_dict()
-            del record["driver"]
-            write_json(folder / EXPERIMENT, {"experiment": record["experiment"], "job": record}, owner=lease)
+            record = _write_experiment(job, lease, scores_only=event["step"] >= job.experiment.recipe.iterations)
             # A record says whose it is: it may be taken to another machine, without its folder.
-            event |= {name: record[name] for name in ("experiment", "cells", "tags")}
+            event |= {name: record[name] for name in ("experiment", "cells")} | {"tags": dict(job.tags)}
         append_event(folder / EVENTS, event, owner=fence)
         tell(event)
 
@@ -105,6 +108,29 @@ def _run_and_record(job: Job, context: Context, lease: Lease | None, fence: Leas
         if error.code != "E_LEASE" and _is_ours(job):
             report({"event": "failed", "step": 0, "cause": str(error)})
         return {"status": "failed", "cause": str(error), "exit_status": error.exit_status}
+
+
+def _write_experiment(job: Job, lease: Lease | None, *, scores_only: bool) -> dict[str, Any]:
+    """Writes the experiment with its job, and the user's own code beside it; returns the job's record.
+
+    A job that only scores leaves the training its own origin.
+    """
+    record = job.as_dict()
+    del record["driver"], record["own"]
+    if scores_only:
+        record["tags"] = _tags_of_training(job)
+    if job.own:  # the texts are files, which people read; the record says which they were
+        record["own_sha256"] = {code.source: code.sha256 for code in own_codes(job.own)}
+    for source, text in job.own.items():
+        write_text(job.folder / own_name(source), text, owner=lease)
+    write_json(job.folder / EXPERIMENT, {"experiment": record["experiment"], "job": record}, owner=lease)
+    return record
+
+
+def _tags_of_training(job: Job) -> dict[str, str]:
+    """Returns the tags of the attempt that made the folder's last steps, the job's where no record has them."""
+    begun = training_start(read_events(job.folder / EVENTS), job.experiment.recipe.iterations)
+    return dict(begun.get("tags") or job.tags)
 
 
 def _is_ours(job: Job) -> bool:
@@ -153,9 +179,14 @@ def _run(job: Job, context: Context, lease: Lease | None) -> dict[str, Any]:
         for evaluation in evaluations:
             save_areas(evaluation, folder / areas_name(evaluation.protocol.name), owner=lease)
         save_picture(model, shards["val"], protocols[0], folder / PICTURE, owner=lease)
-        scores = kept | {found.protocol.name: score_record(found, scored_on) for found in evaluations}
+        new = {found.protocol.name: score_record(found, scored_on, tags=job.tags) for found in evaluations}
+        scores = kept | new
         # The scores come last: with them the experiment counts as done.
         _write_scores(job, outcome, scores, receipts, shards["val"], lease)
+        first = scores[protocols[0].name]
+        if first["mIoU"] != outcome.scores.get("mIoU"):  # scored again, by other code than at the training's end
+            shown = {name: first[name] for name in ("mIoU", "pixel_accuracy", "mean_accuracy")}
+            context.report({"event": "evaluation", "step": outcome.step, "time": time.time(), **shown, "final": True})
         peak = {"peak_memory_bytes": torch.cuda.max_memory_reserved()} if "cuda" in str(context.device) else {}
         context.report({"event": "finished", "step": outcome.step, "seconds": outcome.seconds, **peak})
     return {"status": "finished"}
@@ -213,7 +244,8 @@ def new_model(experiment: Experiment, weights: Sequence[str]) -> tuple[Segmenter
     Raises InputError (E_WEIGHTS_CHANGED) if the weights are not those that the experiment is planned with.
     """
     spec, initialisation = structure_of(experiment.model)
-    model = seeded_segmenter(spec, initialisation, experiment.seed)
+    start = seeded_own_segmenter if own_heads(spec) else seeded_segmenter
+    model = start(spec, initialisation, experiment.seed)
     values, receipt = published_values(model, *weights) if weights else ({}, None)
     found = tensors_sha256(values)
     if found != experiment.tensors:
@@ -236,8 +268,9 @@ def require_batch_statistics(experiment: Experiment, micro_batch: int, workers: 
     passes = min(micro_batch or share, share)
     if workers > 1 or (share % passes or passes) > 1:
         return
-    with torch.device("meta"):  # shapes alone, nothing is computed
-        model = Segmenter(structure_of(experiment.model)[0]).train()
+    spec = structure_of(experiment.model)[0]
+    with torch.device("cpu" if needs_values(spec) else "meta"):  # shapes alone, nothing is computed
+        model = Segmenter(spec).train()
         try:
             model(torch.empty(1, 3, *recipe.crop_size))
         except ValueError as error:

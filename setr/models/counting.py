@@ -70,7 +70,7 @@ def gflops(model: Segmenter, image_size: tuple[int, int]) -> float:
     was_training = model.training
     model.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        model(torch.empty(1, 3, *image_size, device=device))
+        model(torch.zeros(1, 3, *image_size, device=device))
     model.train(was_training)
     return counter.get_total_flops() / 1e9
 

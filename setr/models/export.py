@@ -18,13 +18,13 @@ from torch import Tensor
 from torch.export import Dim
 
 from setr.data.loading.transforms import MEAN, STD
-from setr.errors import EnvironmentFailure, IntegrityError
+from setr.errors import EnvironmentFailure, InputError, IntegrityError
 from setr.files.atomic import written_aside
 from setr.files.hashing import file_sha256
-from setr.models.segmenter import Segmenter
+from setr.models.segmenter import Segmenter, own_texts
 from setr.models.spec_json import spec_to_json
-from setr.models.specification import SegmenterSpec
-from setr.models.weights import SPEC_KEY, import_checkpoint
+from setr.models.specification import SegmenterSpec, TimmSpec
+from setr.models.weights import OWN_KEY, SPEC_KEY, import_checkpoint
 from setr.settings.config import to_dict
 
 # Float32 in another order of summation; a wrong resize or norm moves logits by 1e-3 and more.
@@ -60,14 +60,15 @@ def export_weights(
     """Writes `path` (.safetensors, its structure in the header) and a .json beside it; returns the record.
 
     The JSON says what a user needs: structure, normalisation, SHA-256, and `about` (class names, where it came from).
-    `import_checkpoint(path)` returns the model.
+    `import_checkpoint(path)` returns the model. Code of a user's own that it runs goes with it, in the header.
     """
     sizes = sizes or check_sizes(model.spec)
     spec = spec_to_json(model.spec)
     tensors = {name: value.detach().cpu().contiguous().clone() for name, value in model.state_dict().items()}
     with written_aside(path) as aside:
-        safetensors.torch.save_file(tensors, aside, {SPEC_KEY: json.dumps(spec, sort_keys=True)})
-        read_back, _ = import_checkpoint(aside)
+        own = {OWN_KEY: json.dumps(texts, sort_keys=True)} if (texts := own_texts(model)) else {}
+        safetensors.torch.save_file(tensors, aside, {SPEC_KEY: json.dumps(spec, sort_keys=True), **own})
+        read_back, _ = import_checkpoint(aside, allow_code=True)  # which runs already
         record = _record(model, lambda images: read_back(images), aside, "safetensors", sizes, final=path)
         description = {
             "format": "setr segmenter, safetensors",
@@ -88,6 +89,7 @@ def export_onnx(model: Segmenter, path: Path, *, sizes: Sizes | None = None) -> 
     Raises IntegrityError where the logits differ from PyTorch's by more than TOLERANCE, EnvironmentFailure where
     onnx, onnxscript or onnxruntime is not installed.
     """
+    _require_graph(model)
     try:
         import onnxruntime
         import onnxscript  # noqa: F401 - what torch.onnx builds the graph with
@@ -121,6 +123,7 @@ def export_onnx(model: Segmenter, path: Path, *, sizes: Sizes | None = None) -> 
 
 def export_program(model: Segmenter, path: Path, *, sizes: Sizes | None = None) -> ExportRecord:
     """Writes `path` (.pt2, torch.export; batch, height and width dynamic), reads it back and returns the record."""
+    _require_graph(model)
     sizes = sizes or check_sizes(model.spec)
     dynamic = {0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC}
     with written_aside(path) as aside, _on_cpu(model) as plain, torch.no_grad():
@@ -128,6 +131,18 @@ def export_program(model: Segmenter, path: Path, *, sizes: Sizes | None = None) 
         torch.export.save(program, aside)
         module = torch.export.load(aside).module()
         return _record(plain, module, aside, "torch.export", sizes, final=path)
+
+
+def _require_graph(model: Segmenter) -> None:
+    """Raises InputError for an encoder of timm's: its graph holds for sizes like the example's alone."""
+    if isinstance(model.spec.encoder, TimmSpec):
+        raise InputError(
+            "E_EXPORT_ENCODER",
+            "an encoder of timm's has no graph for images of any size",
+            found=model.spec.encoder.name,
+            expected="an encoder of the tables",
+            remedy="export to .safetensors, which import_checkpoint opens",
+        )
 
 
 @contextmanager

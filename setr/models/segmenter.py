@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,10 @@ from setr.models.decoders.blocks import initialise_head
 from setr.models.encoder import TappedVisionTransformer, initialise_encoder
 from setr.models.flavours import flavour_rules
 from setr.models.hybrid import HybridPatchEmbed, ResNetEncoder
-from setr.models.specification import EncoderSize, SegmenterSpec
+from setr.models.own_code import text_of
+from setr.models.own_head import OwnHeadSpec, own_heads
+from setr.models.specification import EncoderSize, SegmenterSpec, TimmSpec
+from setr.models.timm_encoder import TimmEncoder
 from setr.models.variants import variant_spec
 
 
@@ -32,6 +36,8 @@ class Segmenter(nn.Module):
         self.num_classes = spec.num_classes
         self.align_corners = spec.align_corners
         self.encoder = ENCODERS[type(spec.encoder).__name__].build(spec)
+        if spec.frozen:
+            self.encoder.requires_grad_(False)
         self.neck = spec.decoder.build_neck()
         self.decode_head = spec.decoder.build_head(spec.num_classes)
         self.auxiliary_heads = nn.ModuleList(head.build_head(spec.num_classes) for head in spec.auxiliary)
@@ -47,6 +53,13 @@ class Segmenter(nn.Module):
             return self._to_image(main, size)
         return self._to_image(main, size), [self._to_image(logits, size) for logits in auxiliary]
 
+    def train(self, mode: bool = True) -> "Segmenter":
+        """Return the model in train mode, or in eval mode, in which a frozen encoder always is."""
+        super().train(mode)
+        if self.spec.frozen:
+            self.encoder.eval()
+        return self
+
     def head_logits(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return main and auxiliary logits (B, K, h, w), each one bilinear resize away from (B, K, H, W).
 
@@ -56,7 +69,9 @@ class Segmenter(nn.Module):
         size = (images.shape[-2], images.shape[-1])
         spec = self.spec
         wanted = spec.main_taps + (spec.auxiliary_taps if self.training else ())
-        features = self.encoder(images, wanted)
+        # A frozen encoder's features need no gradient, so nothing of what it computes is kept.
+        with torch.no_grad() if spec.frozen else nullcontext():
+            features = self.encoder(images, wanted)
         main_features, auxiliary_features = features[: len(spec.main_taps)], features[len(spec.main_taps) :]
         if self.neck is not None:
             main_features = self.neck(main_features)
@@ -103,7 +118,9 @@ def build_model(
 
 def build_segmenter(spec: SegmenterSpec) -> Segmenter:
     """Return the model of `spec`, initialised at random as its flavour does (PyTorch's generator)."""
-    return initialised(Segmenter(spec), flavour_rules(spec.flavour).initialisation)
+    style = flavour_rules(spec.flavour).initialisation
+    model = Segmenter(spec)
+    return initialised_but_own(model, style) if own_heads(spec) else initialised(model, style)
 
 
 def seeded_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Segmenter:
@@ -113,6 +130,35 @@ def seeded_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Seg
     """
     torch.manual_seed(seed)
     return initialised(Segmenter(spec), initialisation)
+
+
+def seeded_own_segmenter(spec: SegmenterSpec, initialisation: str, seed: int) -> Segmenter:
+    """Return what seeded_segmenter() does, of a model with heads of a user's own.
+
+    It is a function of its own so that the code of models without such heads is not touched by it.
+    """
+    torch.manual_seed(seed)
+    return initialised_but_own(Segmenter(spec), initialisation)
+
+
+def initialised_but_own(model: Segmenter, style: str) -> Segmenter:
+    """Return what initialised() does, with the values that a user's own heads have given themselves."""
+    decode_head, auxiliary = model.decode_head, model.auxiliary_heads
+    others = [
+        head for head, spec in zip(auxiliary, model.spec.auxiliary, strict=True) if not isinstance(spec, OwnHeadSpec)
+    ]
+    model.auxiliary_heads = nn.ModuleList(others)
+    if isinstance(model.spec.decoder, OwnHeadSpec):
+        model.decode_head = nn.Identity()
+    initialised(model, style)
+    model.decode_head, model.auxiliary_heads = decode_head, auxiliary
+    return model
+
+
+def own_texts(model: Segmenter) -> dict[str, str]:
+    """Return the code of a user's own that the model runs: {source: text of its file}."""
+    heads = zip((model.spec.decoder, *model.spec.auxiliary), (model.decode_head, *model.auxiliary_heads), strict=True)
+    return {spec.source: text_of(type(head)) for spec, head in heads if isinstance(spec, OwnHeadSpec)}
 
 
 def initialised(model: Segmenter, style: str) -> Segmenter:
@@ -154,6 +200,12 @@ def _resnet(spec: SegmenterSpec) -> nn.Module:
     return ResNetEncoder(spec.encoder)  # type: ignore[arg-type]  # ENCODERS gives it nothing else
 
 
+def _timm(spec: SegmenterSpec) -> nn.Module:
+    assert isinstance(spec.encoder, TimmSpec)
+    taps = spec.main_taps + spec.auxiliary_taps
+    return TimmEncoder(spec.encoder, spec.image_size, taps=taps, drop_path=spec.drop_path)
+
+
 def _keep(encoder: nn.Module, style: str) -> None:
     """Leaves PyTorch's and timm's own random values."""
 
@@ -164,5 +216,6 @@ ENCODERS: dict[str, EncoderParts] = {
     "EncoderSize": EncoderParts(_transformer, initialise_encoder),
     # The baselines are mmsegmentation's own, in the authors' repository too.
     "ResNetSpec": EncoderParts(_resnet, _keep, style="mmseg"),
+    "TimmSpec": EncoderParts(_timm, _keep),
 }
 STEMS: dict[str, Callable[[Any, int], nn.Module]] = {"ResNetSpec": HybridPatchEmbed}  # in the patch projection's place

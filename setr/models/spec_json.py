@@ -4,13 +4,15 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from setr.models.decoders.table import DECODERS
-from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
+from setr.models.own_head import OwnHeadSpec
+from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec, TimmSpec
 
 
 def records() -> dict[str, type[Any]]:
     """Return the classes that a structure is made of, by name."""
     decoders = {decoder.spec for decoder in DECODERS.values()}
-    return {record.__name__: record for record in (SegmenterSpec, EncoderSize, ResNetSpec, *decoders)}
+    single = (SegmenterSpec, EncoderSize, ResNetSpec, TimmSpec, OwnHeadSpec)
+    return {record.__name__: record for record in (*single, *decoders)}
 
 
 def spec_to_json(spec: Any) -> Any:

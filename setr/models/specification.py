@@ -1,7 +1,7 @@
 """What a model is, as plain values: a SegmenterSpec is complete. Each decoder has a record of its own in it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import nn
@@ -53,10 +53,18 @@ class ResNetSpec:
 
 
 @dataclass(frozen=True)
+class TimmSpec:
+    """An encoder of timm's by its name there, with arguments of its own for `timm.create_model`."""
+
+    name: str  # with its tag, which decides mean and standard deviation: vit_small_patch16_dinov3.lvd1689m
+    options: tuple[tuple[str, Any], ...] = ()  # sorted by name; plain values, tuples for lists
+
+
+@dataclass(frozen=True)
 class SegmenterSpec:
     """The structure of a model, complete: `build_segmenter` needs nothing else."""
 
-    encoder: EncoderSize | ResNetSpec
+    encoder: EncoderSize | ResNetSpec | TimmSpec
     image_size: tuple[int, int]  # H, W pixels the position table is made for
     num_classes: int
     decoder: HeadSpec
@@ -67,3 +75,4 @@ class SegmenterSpec:
     flavour: str = "authors"
     align_corners: bool = False  # of the last resize, from head logits to the image
     drop_path: float = 0.0
+    frozen: bool = False  # the encoder is used as it is, and the heads alone are trained

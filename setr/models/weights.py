@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from setr.errors import InputError
+from setr.errors import InputError, SetrError
 from setr.files.hashing import file_sha256
 from setr.models.encoder import TappedVisionTransformer
 from setr.models.hybrid import ResNetEncoder
@@ -25,16 +25,21 @@ from setr.models.importing.key_maps import OWN, KeyMap, map_keys, name_architect
 from setr.models.importing.pretrained_files import fetch_pretrained
 from setr.models.importing.receipt import Receipt, TensorEntry, joined
 from setr.models.importing.stored_config import stored_config_in
+from setr.models.importing.timm_file import TIMM, fill_timm
 from setr.models.importing.weight_files import is_file_name
+from setr.models.own_code import OwnCode, opened, own_codes
+from setr.models.own_head import own_heads, own_sources, without_own_code
 from setr.models.segmenter import Segmenter, build_segmenter
 from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import EncoderSize, SegmenterSpec
 from setr.models.tensor_hash import tensors_sha256
+from setr.models.timm_encoder import TimmEncoder
 from setr.models.variants import variant_spec
 
 __all__ = ["SPEC_KEY", "Receipt", "file_sha256", "import_checkpoint", "load_pretrained"]
 
 SPEC_KEY = "setr.spec"  # in the header of a safetensors file: the model's structure as JSON
+OWN_KEY = "setr.own"  # and the code of a user's own that it runs, {source: text} as JSON
 PROJECTION = "encoder.patch_embed.proj."
 PATCH_BIAS = PROJECTION + "bias"
 CNN_PREFIX = "encoder.body."
@@ -49,6 +54,7 @@ def import_checkpoint(
     align_corners: bool | None = None,
     decoder: str = "naive",
     num_classes: int = 19,
+    allow_code: bool = False,
 ) -> tuple[Segmenter, Receipt]:
     """Returns the model that a checkpoint holds, in eval mode, and the receipt of its import.
 
@@ -61,8 +67,25 @@ def import_checkpoint(
     A timm or DeiT file holds an encoder alone: only then do `decoder` (naive, pup, mla) and `num_classes` count; that
     decoder starts at random and is `missing` in the receipt. A missing tensor of an encoder is an InputError, as are
     keys of another architecture, shapes that make no model, and values that are not finite.
+
+    An export of a model with code of a user's own carries it; nothing of it runs without `allow_code`
+    (E_CODE_NOT_ALLOWED), unless this process uses the same code anyway.
     """
     file = read_checkpoint(path)
+    with opened(_brought_code(file), allow_code=allow_code, where=f"{file.path} ({OWN_KEY} in its header)"):
+        return _imported(str(path), file, num_heads, taps, align_corners, decoder, num_classes)
+
+
+def _imported(
+    source: str,
+    file: CheckpointFile,
+    num_heads: int | None,
+    taps: Sequence[int] | None,
+    align_corners: bool | None,
+    decoder: str,
+    num_classes: int,
+) -> tuple[Segmenter, Receipt]:
+    """Returns the model of a file that was read, and the receipt of its import."""
     key_map = _own_keys(file) or map_keys(file.tensors)
     if key_map is None or key_map.format.holds == "cnn":
         raise _other_architecture(file)
@@ -84,13 +107,19 @@ def import_checkpoint(
     if key_map.format.name == "mmsegmentation" and PATCH_BIAS in expected and PATCH_BIAS not in values:
         values[PATCH_BIAS], entries = torch.zeros(expected[PATCH_BIAS].shape), _zero_bias(entries)
     require_encoder(entries, file.path)
-    if len(values) == len(expected):
+    # A head of one's own may keep more than what is stored.
+    if len(values) == len(expected) and not own_heads(spec) and not _computed_buffers(model):
         model.load_state_dict(values, assign=True)
     else:
         model = build_segmenter(spec)
         model.load_state_dict(values, strict=False)
-    receipt = _receipt(str(path), file, key_map, entries, inferred.settings, spec)
+    receipt = _receipt(source, file, key_map, entries, inferred.settings, spec)
     return model.eval(), receipt
+
+
+def _computed_buffers(model: torch.nn.Module) -> bool:
+    """Returns whether a model has tensors that are in no file: without memory it has no values for them."""
+    return bool({name for name, _ in model.named_buffers()} - model.state_dict().keys())
 
 
 def _infer(
@@ -132,6 +161,7 @@ def _infer(
 def load_pretrained(model: Segmenter, *sources: str | Path, interpolation: str | None = "bilinear") -> Receipt:
     """Returns the receipt of filling the model's encoder from files, or from timm's weights of those names.
 
+    A file of timm's fills an encoder of timm's as timm itself would (its own resizing, not `interpolation`).
     ViT and DeiT files fill a transformer, ResNet files the baselines' backbone or the CNN of Hybrid, which may have one
     of each. The position table is resized in two dimensions to the model's grid by `interpolation` (bilinear as the
     authors; bicubic; None: not at all), always without antialias. The file's final norm and classifier are unused:
@@ -144,8 +174,7 @@ def load_pretrained(model: Segmenter, *sources: str | Path, interpolation: str |
 
 def loaded_sha256(spec: SegmenterSpec, *sources: str | Path) -> str:
     """Returns the hash (setr.models.tensor_hash) of the tensors with which the files start a model of `spec`."""
-    with torch.device("meta"):
-        model = Segmenter(spec)
+    model = _on_meta(without_own_code(spec))
     return tensors_sha256(published_values(model, *sources)[0])
 
 
@@ -170,6 +199,8 @@ def published_values(
 
 def _values_of(model: Segmenter, source: str | Path, interpolation: str | None) -> tuple[dict[str, Tensor], Receipt]:
     file = read_checkpoint(source if is_file_name(source) else fetch_pretrained(str(source)))
+    if isinstance(model.encoder, TimmEncoder):
+        return _timm_values(model, model.encoder, file, str(source))
     key_map = map_keys(file.tensors)
     if key_map is None:
         raise _other_architecture(file)
@@ -195,6 +226,16 @@ def _values_of(model: Segmenter, source: str | Path, interpolation: str | None) 
         entries += [TensorEntry("missing", name, "", tuple(value.shape), detail) for name, value in projection.items()]
     settings = {"interpolation": interpolation, "part": holds}
     return values, _receipt(str(source), file, key_map, entries, settings, model.spec)
+
+
+def _timm_values(
+    model: Segmenter, encoder: TimmEncoder, file: CheckpointFile, source: str
+) -> tuple[dict[str, Tensor], Receipt]:
+    expected = {name: value for name, value in model.state_dict().items() if name.startswith("encoder.")}
+    filling = fill_timm(encoder, expected, file)
+    settings = {"interpolation": "timm's own, as its checkpoint filter resizes", "part": "encoder"}
+    key_map = KeyMap(TIMM, filling.keys, filling.unused, ())
+    return filling.values, _receipt(source, file, key_map, filling.entries, settings, model.spec)
 
 
 def _receipt(
@@ -314,6 +355,20 @@ def _own_spec(file: CheckpointFile) -> SegmenterSpec:
     return spec
 
 
+def _brought_code(file: CheckpointFile) -> list[OwnCode]:
+    """Returns the code of a user's own that an export brings and its structure names."""
+    if SPEC_KEY not in file.metadata:
+        return []
+    sources = own_sources(_own_spec(file))
+    try:
+        texts = json.loads(file.metadata.get(OWN_KEY, "{}"))
+        return own_codes({source: str(texts[source]) for source in sources})
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(
+            "E_OWN_CODE", "the code that this model runs is not in the file", where=file.path, found=error
+        ) from None
+
+
 def _modules(spec: Any) -> int:
     """Returns how many layers, blocks, stages and heads a structure asks for, at least."""
     values = [getattr(spec, field.name) for field in fields(spec)]
@@ -328,6 +383,8 @@ def _without_memory(spec: SegmenterSpec, file: CheckpointFile) -> Segmenter:
     """Returns the model of a header's structure on the meta device; raises InputError where its values make none."""
     try:
         return _on_meta(spec)
+    except SetrError:
+        raise
     except (TypeError, ValueError, LookupError, AttributeError, RuntimeError, AssertionError, ArithmeticError) as error:
         raise _no_structure(file, error) from None
 

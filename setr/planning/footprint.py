@@ -1,11 +1,16 @@
-"""A model's training pass on paper, from its SegmenterSpec: the same layers, in the order that the model runs them."""
+"""A model's training pass on paper, from its SegmenterSpec: the same layers, in the order that the model runs them.
+
+What has no count on paper is counted from the model itself (setr.planning.traced).
+"""
 
 import functools
 from dataclasses import dataclass
 
+from setr.errors import InputError
 from setr.models.counter import FLOAT32, INT64, Activation, Tally
+from setr.models.decoders.decoder import Decoder, HeadCost
 from setr.models.decoders.table import decoder_with
-from setr.models.specification import EncoderSize, ResNetSpec, SegmenterSpec
+from setr.models.specification import EncoderSize, HeadSpec, ResNetSpec, SegmenterSpec, TimmSpec
 
 STRIPS_FROM = 300  # classes x pixel ratio from which a GPU's loss is walked in strips (setr.training.loss.strips_win)
 
@@ -23,6 +28,7 @@ class Footprint:
     flops: int  # forward, auxiliary heads included; a multiply-add is two
     flops_inference: int  # forward without them
     flops_layers: int  # of the transformer layers alone, which checkpointing runs twice
+    flops_frozen: int = 0  # of flops, what has no backward
 
 
 @functools.lru_cache(maxsize=1024)
@@ -31,8 +37,11 @@ def footprint(
 ) -> Footprint:
     """Returns what a training pass takes for images of H x W pixels; `device` decides how the loss is computed.
 
-    Raises InputError for a head that no decoder of the table has.
+    What has no count on paper (an encoder of timm's, a head without one, a frozen encoder) is counted from the model
+    itself, which loads torch. Raises InputError for a head that no decoder of the table has and that makes no module.
     """
+    if not _on_paper(spec):
+        return _from_model(spec, size, precision, device)
     tally = Tally(precision, device)
     layers = Tally(precision, device)  # the transformer layers apart, for checkpointing
     image = tally.new(3, *size, FLOAT32)
@@ -42,11 +51,11 @@ def footprint(
     decoder = decoder_with(spec.decoder)
     if decoder.neck_cost is not None:
         main = decoder.neck_cost(spec.decoder, main, tally)
-    _loss(decoder.cost(spec.decoder, main, size, spec.num_classes, tally), size, tally)
+    _loss(_cost(decoder)(spec.decoder, main, size, spec.num_classes, tally), size, tally)
     inference = tally.flops + layers.flops
     sources = auxiliary if spec.auxiliary_taps else main
     for head, source in zip(spec.auxiliary, sources, strict=False):
-        _loss(decoder_with(head).cost(head, [source], size, spec.num_classes, tally), size, tally)
+        _loss(_cost(decoder_with(head))(head, [source], size, spec.num_classes, tally), size, tally)
     depth = last + 1
     kept = depth * layers_input(spec, size) + layers.saved // depth if layers.saved else 0
     return Footprint(
@@ -59,6 +68,50 @@ def footprint(
         flops=tally.flops + layers.flops,
         flops_inference=inference,
         flops_layers=layers.flops,
+    )
+
+
+def _cost(decoder: Decoder) -> HeadCost:
+    """Returns how a decoder is counted; raises InputError for one that is counted from its module alone."""
+    if decoder.cost is None:
+        raise InputError("E_DECODER", "this decoder is not counted on paper", found=decoder.name)
+    return decoder.cost
+
+
+def _on_paper(spec: SegmenterSpec) -> bool:
+    """Returns whether every part of a model has a count here or in its decoder's file."""
+    heads = [_has_cost(head) for head in (spec.decoder, *spec.auxiliary)]  # all of them: each may be refused
+    return all(heads) and not spec.frozen and not isinstance(spec.encoder, TimmSpec)
+
+
+def _has_cost(head: HeadSpec) -> bool:
+    try:
+        return getattr(decoder_with(head), "cost", None) is not None
+    except InputError:
+        if type(head).build_head is HeadSpec.build_head:
+            raise
+        return False
+
+
+def _from_model(spec: SegmenterSpec, size: tuple[int, int], precision: str, device: str) -> Footprint:
+    from setr.planning.traced import trace
+
+    found = trace(spec, size, precision, device)
+    tally = Tally(precision, device)
+    for channels, height, width, itemsize in found.logits:
+        _loss(Activation(channels, height, width, itemsize), size, tally)
+    encoder = found.flops_encoder
+    return Footprint(
+        parameters=found.parameters,
+        trainable=found.trainable,
+        saved=found.saved + tally.saved,
+        saved_checkpointed=found.saved_checkpointed + tally.saved,
+        fixed=found.fixed + tally.fixed,
+        largest=max(found.largest, tally.largest),
+        flops=found.flops,
+        flops_inference=found.flops_inference,
+        flops_layers=0 if spec.frozen else encoder,
+        flops_frozen=encoder if spec.frozen else 0,
     )
 
 
@@ -75,6 +128,7 @@ def _encode(spec: SegmenterSpec, image: Activation, tally: Tally, layers: Tally)
     if isinstance(spec.encoder, ResNetSpec):
         stages = _resnet(spec.encoder, image, tally)
         return [stages[tap] for tap in taps], max(taps)
+    assert isinstance(spec.encoder, EncoderSize)
     encoder = spec.encoder
     if spec.cnn is None:
         patch = encoder.patch_size

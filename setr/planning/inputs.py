@@ -12,7 +12,7 @@ from setr.errors import EnvironmentFailure, InputError
 from setr.files.atomic import read_json, write_json
 from setr.files.hashing import file_sha256
 from setr.models.importing.weight_files import stored_file
-from setr.models.variants import VARIANTS, structure_of
+from setr.models.variants import Variant, structure_of
 from setr.study.code import loading_code
 from setr.study.experiment import sha256_of
 from setr.training.proxies import PROXIES
@@ -45,19 +45,23 @@ def _weights_hash(path: Path, *_: int) -> str:
     return file_sha256(path)
 
 
-def weight_files(variant: str, scale: str, folder: Path) -> tuple[Path, ...]:
-    """Returns the files a variant's encoder starts from: transformer first, then the CNN; none for random weights."""
-    row = VARIANTS[variant]
+def weight_files(row: Variant, scale: str, folder: Path) -> tuple[Path, ...]:
+    """Returns the files a model's encoder starts from: transformer first, then the CNN; none for random weights.
+
+    In miniature weights that nothing stands in for are random too.
+    """
     names = [entry.timm_name for entry in (row.pretrained, row.cnn_pretrained) if entry is not None]
     if scale == "miniature":
+        if row.timm:
+            return ()
         stand_ins = {proxy.stands_for: proxy.name for proxy in PROXIES}
-        names = [stand_ins[name] for name in names]
+        names = [stand_ins[name] for name in names if name in stand_ins]
     files = tuple(stored_file(folder, name) for name in names)
     for path in files:
         if not path.is_file():
             raise InputError(
                 "E_WEIGHTS",
-                f"the pre-trained weights of {variant} are missing",
+                f"the pre-trained weights of {row.name} are missing",
                 where=path,
                 remedy="run `python pipelines/weights.py`" + ("" if scale == "miniature" else " sweep.scale=paper"),
             )

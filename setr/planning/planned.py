@@ -1,8 +1,8 @@
 """An experiment as it is planned: the cells it fills, what is there already, and its job."""
 
 import dataclasses
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,9 @@ class Planned(Recorded):
     validation: str = ""  # hash of the manifest of the images that it is scored on
     missing: tuple[str, ...] = ()  # data or weights that a lenient plan did without; the identity is then not final
     why: str = ""  # why it is not done, where a finished one is near or its own record is damaged
+    train: str = "train"  # the split, or two joined, that it trains on
     earlier: "Planned | None" = None  # the finished one of the same spec that a replay may show to be the same
+    own: Mapping[str, str] = field(default_factory=dict)  # source -> text of the user's own code that it runs
 
     def state_now(self) -> tuple[str, int]:
         """Returns state and step as they are now."""
@@ -46,7 +48,10 @@ class Planned(Recorded):
             modules=self.modules,
             validation=self.validation,
             folder=self.folder,
-            shards={split: below(shards, self.experiment.dataset, split) for split in ("train", "val")},
+            shards={
+                use: below(shards, self.experiment.dataset, split)
+                for use, split in (("train", self.train), ("val", "val"))
+            },
             local_copy=config.data.local_copy,
             weights=tuple(str(path) for path in self.weights),
             protocols=self.protocols,
@@ -56,6 +61,7 @@ class Planned(Recorded):
             tags=origin(),
             allow_drift=allow_drift,
             driver=driver,
+            own=self.own,
         ).as_dict()
 
 

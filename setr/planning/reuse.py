@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from setr.planning.planned import Planned
-from setr.record.earlier import Finished, difference_to_nearest, finished_experiments, words
-from setr.study.code import differing_modules
+from setr.record.earlier import Finished, difference_to_nearest, finished_experiments
 
 
 def reuse(planned: Sequence[Planned], storage: Path) -> list[Planned]:
@@ -39,9 +38,14 @@ def _reused(entry: Planned, same: Sequence[Finished], finished: Sequence[Finishe
         there = dataclasses.replace(there, state=state, step=step)
         if one.proof(entry.code) is not None:
             return there
-        changed = f"code: {words(differing_modules(one.experiment.modules, entry.modules)) or one.experiment.code[:12]}"
+        changed = f"code: {one.changed(entry.modules) or one.experiment.code[:12]}"
         found = one.difference(entry.code)
         if one.trace and not found:
-            return dataclasses.replace(entry, state="changed", why=f"{changed}; a replay would show", earlier=there)
+            before = (
+                f"; the last replay showed nothing: {hindrance}" if (hindrance := one.hindrance(entry.code)) else ""
+            )
+            return dataclasses.replace(
+                entry, state="changed", why=f"{changed}{before}; a replay would show", earlier=there
+            )
         why = why or f"{changed}; {found or 'trained without a trace'}"
     return dataclasses.replace(entry, why=entry.why or why or difference_to_nearest(entry.experiment, finished))

@@ -12,7 +12,7 @@ class Piece:
     name: str
     seconds: float  # on `width` slots
     width: int = 1
-    tables: tuple[int, ...] = ()
+    tables: tuple[str, ...] = ()
     ends_at: float | None = None  # it runs already: seconds from now until it ends
 
 
@@ -55,9 +55,9 @@ def longest_first(pieces: Iterable[Piece]) -> list[Piece]:
     return sorted(pieces, key=lambda piece: (-piece.width, -piece.seconds, piece.name))
 
 
-def table_ends(pieces: Iterable[Piece], ends: Mapping[str, float]) -> dict[int, float]:
+def table_ends(pieces: Iterable[Piece], ends: Mapping[str, float]) -> dict[str, float]:
     """Returns {table: seconds from now until its last piece ends}."""
-    found: dict[int, float] = {}
+    found: dict[str, float] = {}
     for piece in pieces:
         for table in piece.tables:
             found[table] = max(found.get(table, 0.0), ends[piece.name])

@@ -1,7 +1,7 @@
 """The space of a search, from `search.space` in params.yaml: checked before anything runs, and from values to a job.
 
-A name is `variant`, or parts of one (`decoder`, `encoder`, `weights`), `seed`, or a field of the recipe. Its values are
-a list of choices, or {uniform: [low, high]} or {loguniform: [low, high]} for a real number.
+A name is `variant`, or parts of one (`decoder`, `encoder`, `weights`, `cnn`), `seed`, or a field of the recipe. Its
+values are a list of choices, or {uniform: [low, high]} or {loguniform: [low, high]} for a real number.
 """
 
 import dataclasses
@@ -14,17 +14,20 @@ from typing import Any
 import torch
 
 from setr.errors import InputError
-from setr.models.segmenter import build_model
-from setr.models.variants import VARIANTS
+from setr.models.segmenter import build_segmenter
+from setr.models.variants import composed, structure_of
 from setr.planning.experiments import plan_training
 from setr.planning.planned import Planned
 from setr.settings.config import Config, TrainingConfig
+from setr.study.experiment import canonical_json
 from setr.study.recipes import Recipe
+from setr.study.shelf import open_study
 
 Domain = tuple[str, list[Any]]  # choice, of values | uniform | loguniform, low and high
 Values = Mapping[str, Any]
 
-PARTS = {"decoder": "decoder", "encoder": "encoder", "weights": "pre"}  # of a variant: VARIANTS' fields
+PARTS = ("decoder", "encoder", "weights", "cnn")  # of a variant; cnn: none, or Hybrid's r-50
+NO_CNN = "none"
 CORNERS = 1000  # combinations that are checked before a search; the others fail by themselves, and are said to
 _RECIPE = {field.name: field for field in dataclasses.fields(Recipe)}
 _NOT_SEARCHED = ("iterations",)  # the schedule: search.iterations, and the full one for the winner
@@ -42,13 +45,13 @@ def read_space(config: Config) -> dict[str, Domain]:
             "E_SPACE", "nothing to search", where="search.space", remedy='e.g. "search.space={base_lr: [0.01, 0.001]}"'
         )
     domains = {name: _domain(name, values, config.search.method) for name, values in space.items()}
-    if "variant" in domains and PARTS.keys() & domains.keys():
+    if "variant" in domains and set(PARTS) & domains.keys():
         raise InputError("E_SPACE", "a variant and parts of one", where="search.space", remedy="keep one of the two")
     corners = itertools.product(*(values for _, values in domains.values()))
     for values in itertools.islice(corners, CORNERS):
         entry = planned_of(config, dict(zip(domains, values, strict=True)))
         made, recipe = entry.experiment, entry.experiment.recipe
-        _buildable(made.variant, entry.protocols[0].num_classes, recipe.crop_size, made.scale, recipe.flavour)
+        _buildable(canonical_json(dict(made.model)), recipe.crop_size)
     return domains
 
 
@@ -72,9 +75,9 @@ def command_of(config: Config, values: Values) -> str:
 
 
 @functools.lru_cache(maxsize=256)
-def _buildable(variant: str, classes: int, crop_size: tuple[int, int], scale: str, flavour: str) -> None:
+def _buildable(structure: str, crop_size: tuple[int, int]) -> None:
     with torch.device("meta"):
-        build_model(variant, num_classes=classes, crop_size=crop_size, scale=scale, flavour=flavour)
+        build_segmenter(structure_of(json.loads(structure))[0])
 
 
 def _training(config: Config, values: Values) -> TrainingConfig:
@@ -86,21 +89,23 @@ def _training(config: Config, values: Values) -> TrainingConfig:
 
 
 def _variant(config: Config, values: Values) -> str:
-    if not PARTS.keys() & values.keys():
+    """Returns the name of the model that values stand for; parts that they leave open are the training's variant's."""
+    if not set(PARTS) & values.keys():
         return str(values.get("variant", config.training.variant))
-    base = VARIANTS.get(config.training.variant)
-    wanted = {part: values.get(part, getattr(base, field, None)) for part, field in PARTS.items()}
-    for name, row in VARIANTS.items():
-        # Hybrid has Naive's decoder: it is asked for by its variant's name alone.
-        if row.cnn_pretrained is None and all(getattr(row, PARTS[part]) == value for part, value in wanted.items()):
-            return name
-    raise InputError(
-        "E_SPACE",
-        "no variant has these parts",
-        where="search.space",
-        found=", ".join(f"{part} {value}" for part, value in wanted.items()),
-        remedy="list variants instead: `python pipelines/models.py` has them",
-    )
+    base = open_study(config.study).model(config.training.variant)
+    usual = {"decoder": base.decoder, "encoder": base.encoder, "weights": base.pre, "cnn": base.cnn or NO_CNN}
+    decoder, encoder, weights, cnn = (str(values.get(part, usual[part])) for part in PARTS)
+    name = f"{decoder}-{encoder}-{weights}" + ("" if cnn == NO_CNN else f"-{cnn}")
+    try:
+        made = composed(name)
+    except InputError as error:
+        raise InputError(
+            "E_SPACE", "no model has these parts", where="search.space", found=name, remedy=str(error)
+        ) from None
+    if made is None:
+        expected = "of decoder, encoder, weights and cnn (docs/search.md)"
+        raise InputError("E_SPACE", "no model has these parts", where="search.space", found=name, expected=expected)
+    return made.name
 
 
 def _domain(name: str, values: Any, method: str) -> Domain:

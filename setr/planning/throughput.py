@@ -100,7 +100,8 @@ class Clock:
         self, footprint: Footprint, recipe: Recipe, *, workers: int, checkpointing: bool, views: float, images: int
     ) -> tuple[float, float]:
         """Returns the model's seconds of one step and of one evaluation of `images` with `views` passes each."""
-        forward = footprint.flops * (1 + BACKWARD) + (footprint.flops_layers if checkpointing else 0)
+        forward = footprint.flops * (1 + BACKWARD) - footprint.flops_frozen * BACKWARD
+        forward += footprint.flops_layers if checkpointing else 0
         share = (1 + SHARING_COST * (workers - 1)) / workers
         step = self.machine.seconds(forward * recipe.batch_size * share, recipe.precision)
         return step, self.machine.seconds(footprint.flops_inference * views * images / workers, recipe.precision)

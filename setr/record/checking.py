@@ -23,6 +23,7 @@ _HASHES = re.compile(r"[\w+:.-]*")  # manifest, weights ("a+b"), code; empty for
 _SCORE = re.compile(r"[\w.-]{1,80}")  # ss, ms, ms-paper, ss-test
 _STEP = re.compile(r"step-\d{8,}")
 _PERCENT = ("mIoU", "pixel_accuracy", "mean_accuracy", "boundary_iou", "calibration_error")
+_OF_ANY_STUDY = re.compile(r"(?!table\d)\w[\w.+-]*(/\w[\w.+-]*){3}")  # study/table/row/column
 _RUN = re.compile(r"[\w-]*")
 
 
@@ -53,8 +54,10 @@ def checked_result(record: Any) -> dict[str, Any]:
 
 def checked_cells(value: Any, where: str = "cells") -> tuple[str, ...]:
     """Returns the cells that a record says it fills: cells of the tables that can be trained."""
-    keys = [text(key, where, most=200) for key in sequence(value, where, most=10_000)]
+    keys = [text(key, where, most=300) for key in sequence(value, where, most=10_000)]
     for key in keys:
+        if _OF_ANY_STUDY.fullmatch(key):
+            continue  # its file may be elsewhere: what is no cell of it is shown nowhere
         if find_cell(key).quoted:
             raise wrong(where, key, "a cell that the project can train")
     return tuple(keys)
@@ -208,8 +211,9 @@ def _score(value: Any, where: str, classes: int) -> dict[str, Any]:
                 optional(number, one, at, 0.0, 100.0 + 1e-6)
         else:
             plain(entry, at)
-    for name in ("digest", "manifest"):
+    for name in ("digest", "manifest", "scoring"):
         text(record.get(name, ""), f"{where}.{name}", most=200, pattern=_HASHES)
+    tags = {"tags": checked_tags(record["tags"], f"{where}.tags")} if "tags" in record else {}
     if record.get("protocol") is not None:
         _protocol(record["protocol"], f"{where}.protocol")
     whole(record.get("images", 0), f"{where}.images")
@@ -223,7 +227,7 @@ def _score(value: Any, where: str, classes: int) -> dict[str, Any]:
         for line in sequence(counts, f"{where}.calibration", length=3):
             for count in sequence(line, f"{where}.calibration", length=BINS):
                 whole(count, f"{where}.calibration", 0, 2**62)
-    return dict(record)
+    return {**record, **tags}
 
 
 def _protocol(value: Any, where: str) -> dict[str, Any]:

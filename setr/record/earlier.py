@@ -6,14 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from setr.errors import InputError
-from setr.record.equivalences import Proof, comparisons, is_equivalent
+from setr.record.equivalences import Proof, Verdict, comparisons, is_equivalent
 from setr.record.files import SCORES
 from setr.record.reading import as_kept, read_identity_file
-from setr.study.code import differing_modules, scoring_code
+from setr.study.code import Modules, differing_modules, scoring_code
 from setr.study.experiment import Experiment
 from setr.study.spec import differences
 
 SHOWN = 3  # differences that are named; more say that it is another experiment
+SHOWN_MODULES = 2  # that are named of those that differ
 
 
 @dataclass(frozen=True)
@@ -44,10 +45,35 @@ class Finished:
             scoring=scoring_code(),
         )
 
+    def changed(self, modules: Modules) -> str:
+        """Returns in words which modules differ from the nearest code that computes this result: its own, or a proven.
+
+        So what was edited last is named, not all that was ever reworded.
+        """
+        proven = [
+            one.modules
+            for one in comparisons(self.folder)
+            if one.modules and one.trained == self.experiment.code and self.proof(one.code) is not None
+        ]
+        found = (differing_modules(before, modules) for before in (self.experiment.modules, *reversed(proven)))
+        return words(min(found, key=len), shown=SHOWN_MODULES)
+
     def difference(self, code: str) -> str:
-        """Returns what the newest replay under another code found different or missing, "" if there was none."""
+        """Returns what the newest replay under another code found different, "" if there was none or it found nothing.
+
+        Only this is final: what merely hindered a replay (see hindrance) may be over, and it is tried again.
+        """
+        found = self._newest(code)
+        return found.first_difference if found is not None and found.provable else ""
+
+    def hindrance(self, code: str) -> str:
+        """Returns why the newest replay under another code showed nothing, "" if it did or there was none."""
+        found = self._newest(code)
+        return found.first_difference if found is not None and not found.provable else ""
+
+    def _newest(self, code: str) -> Verdict | None:
         found = [one for one in comparisons(self.folder) if (one.trained, one.code) == (self.experiment.code, code)]
-        return found[-1].verdict.first_difference if found else ""
+        return found[-1].verdict if found else None
 
 
 @dataclass(frozen=True)
@@ -99,10 +125,12 @@ def _compared(planned: Experiment, other: Experiment) -> tuple[bool, list[str]] 
     """Returns whether two experiments have the same names, and their differences in words."""
     names = ("dataset", "variant", "schedule", "scale", "seed")
     same = all(getattr(planned, name) == getattr(other, name) for name in names)
+    if not same and len({place for place, _ in planned.spec_places ^ other.spec_places}) > SHOWN - 1:
+        return None
     found = [_said(place, before, after, planned) for place, before, after in _differences(planned, other)]
     if not found:
         changed = differing_modules(other.modules, planned.modules)
-        found = [f"code: {words(changed)}"] if changed else []
+        found = [f"code: {words(changed, shown=SHOWN_MODULES)}"] if changed else []
     return (same, found) if found else None
 
 
@@ -122,7 +150,7 @@ def _short(value: Any) -> str:
     return str(value)[:12] or "none"
 
 
-def words(entries: Sequence[str]) -> str:
+def words(entries: Sequence[str], *, shown: int = SHOWN) -> str:
     """Returns entries in a line, the first few of many."""
-    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-    return ", ".join(entries[:SHOWN]) + more
+    more = f" and {len(entries) - shown} more" if len(entries) > shown else ""
+    return ", ".join(entries[:shown]) + more

@@ -1,6 +1,6 @@
 """Which codes were shown to compute what a finished training's own code computed: one line for each comparison made.
 
-    <folder>/equivalences.jsonl   from, to, verdict, time, host, and the SHA-256 of the line without it
+    <folder>/equivalences.jsonl   from, to, modules, verdict, time, host, and the SHA-256 of the line without it
 
 A result may be used under another code only while a whole, unedited line here says that a replay found them equal.
 """
@@ -10,7 +10,7 @@ import json
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,18 @@ class Verdict:
         apart = ", ".join(self.evidence.get("differences", ())) or "a device whose sums have no fixed order"
         return f"replayed within a relative {self.tolerance:g}, not to the bit: {apart}"
 
+    @property
+    def norms_apart(self) -> str:
+        """Returns how far the replayed steps' gradient norms fall short of the training's; "" where they do not."""
+        norms: Any = self.evidence.get("gradient_norms")
+        try:
+            (low, high), (lowest, highest) = norms["replayed"], norms["training"]
+            short = low > lowest or high < highest
+            ranges = (f"{low:.3g} to {high:.3g}", f"{lowest:.3g} to {highest:.3g}")
+        except (TypeError, KeyError, ValueError):
+            return ""
+        return f"replayed steps had gradient norms {ranges[0]}, the training's were {ranges[1]}" if short else ""
+
 
 @dataclass(frozen=True)
 class Proof:
@@ -51,17 +63,22 @@ class Proof:
     verdict: Verdict
     time: float  # seconds since 1970
     host: str
+    modules: Mapping[str, Mapping[str, str]] = field(default_factory=dict)  # of `code`; {} where none were kept
 
 
-def record(folder: Path, *, trained: str, code: str, verdict: Verdict) -> None:
+def record(
+    folder: Path, *, trained: str, code: str, verdict: Verdict, modules: Mapping[str, Mapping[str, str]] | None = None
+) -> None:
     """Appends a comparison of `code` with the code that trained; a line that a power cut takes is made anew.
 
+    `modules` of `code` are kept with it, so that a later edit can be told from the one that was compared.
     Raises EnvironmentFailure (E_STORAGE) if the disk refuses.
     """
     entry = {
         "schema": SCHEMA,
         "from": trained,
         "to": code,
+        "modules": modules or {},
         "verdict": asdict(verdict),
         "time": round(time.time(), 3),
         "host": socket.gethostname(),
@@ -91,6 +108,24 @@ def comparisons(folder: Path) -> list[Proof]:
     except OSError:
         return []
     return [proof for line in lines if line.endswith(b"\n") and (proof := _parse(line)) is not None]
+
+
+def damaged_lines(folder: Path) -> list[int]:
+    """Returns the numbers, from 1, of the lines that were cut or edited: they count for nothing."""
+    try:
+        lines = (folder / EQUIVALENCES).read_bytes().splitlines(keepends=True)
+    except OSError:
+        return []
+    return [number for number, line in enumerate(lines, 1) if not line.endswith(b"\n") or _parse(line) is None]
+
+
+def told_damage(folder: Path) -> str:
+    """Returns in words which lines of a folder's comparisons are damaged, "" if none is."""
+    numbers = damaged_lines(folder)
+    if not numbers:
+        return ""
+    which = f"{'line' if len(numbers) == 1 else 'lines'} {', '.join(map(str, numbers))} of {EQUIVALENCES}"
+    return f"{which}, cut or edited, {'counts' if len(numbers) == 1 else 'count'} for nothing"
 
 
 def _shows(verdict: Verdict, trace_sha256: str, scoring: str) -> bool:
@@ -125,7 +160,11 @@ def _parse(line: bytes) -> Proof | None:
         digest = entry.pop("sha256")
         if digest != _digest(entry) or entry["schema"] != SCHEMA:
             return None
-        return Proof(entry["from"], entry["to"], Verdict(**entry["verdict"]), entry["time"], entry["host"])
+        verdict = Verdict(**entry["verdict"])
+        modules = entry.get("modules") or {}
+        if not all(isinstance(part, dict) for part in modules.values()):
+            return None
+        return Proof(entry["from"], entry["to"], verdict, entry["time"], entry["host"], modules)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
 

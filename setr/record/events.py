@@ -8,7 +8,7 @@ import json
 import math
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,15 @@ def parse_event(line: bytes) -> Event | None:
         return event if _is_event(event) else None
     except (ValueError, RecursionError):
         return None
+
+
+def training_start(events: Iterable[Event], iterations: int) -> Event:
+    """Returns the `start` event of the last attempt that had steps to make, {} where there is none.
+
+    An attempt that begins behind the last step only scores: the numbers of the training are none of its code's.
+    """
+    starts = [event for event in events if event["event"] == "start"]
+    return next((event for event in reversed(starts) if event.get("step", 0) < iterations), {})
 
 
 class Unrepeated:

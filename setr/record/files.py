@@ -4,6 +4,7 @@
 |---|---|---|---|
 | identity.json | what the folder trains, with library versions | training.resume | reading.read_identity_file |
 | experiment.json | the experiment and its job | experiments.worker | reading.read_experiment_file |
+| own-<file> | code of the user's own that the model runs | experiments.worker | evaluation.opened, after --allow-code |
 | events.jsonl | the record of all attempts, a line an event | events.append_event | events.EventReader, read_events |
 | trace.bin | what each step took in and gave | training.trace_writer | trace.read_trace |
 | step-00000400/ | a checkpoint: checkpoint_names, checkpoint | training.training_run | checkpoint |
@@ -30,6 +31,12 @@ SCORES = "scores.json"
 PROOF = "proof.json"
 EQUIVALENCES = "equivalences.jsonl"
 RUN = "run.json"
+
+
+def own_name(source: str) -> str:
+    """Returns the name of the file with the text of a source of the user's own (`mine.py:Name`)."""
+    file = source.rpartition(":")[0]
+    return f"own-{file.removesuffix('.py')}.py"
 
 
 def areas_name(protocol: str) -> str:

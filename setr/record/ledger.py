@@ -51,6 +51,26 @@ def state_of(
     return ("failed" if events and events[-1]["event"] == "failed" else "to do"), 0
 
 
+def why_to_score(folder: Path, protocols: Iterable[Protocol], validation: str) -> str:
+    """Returns what of a finished experiment's scores is not as they would be made now, "" if nothing is."""
+    scores = as_kept(folder, SCORES).get("scores")
+    kept = [score for score in scores.values() if isinstance(score, Mapping)] if isinstance(scores, dict) else []
+    found = []
+    for protocol in protocols:
+        if any(is_scored(score, protocol, validation) for score in kept):
+            continue
+        same = [score for score in kept if score.get("digest") == protocol.digest()]
+        if not same:
+            found.append(f"no score under protocol {protocol.name} {protocol.digest()[:12]}")
+            continue
+        now = {"scoring code": ("scoring", scoring_code()), "images, their manifest": ("manifest", validation)}
+        for what, (name, expected) in now.items():
+            before = str(same[-1].get(name) or "none")
+            if expected and before != expected:
+                found.append(f"{what} {before[:12]} -> {expected[:12]}")
+    return ", ".join(dict.fromkeys(found))
+
+
 def damage(folder: Path, *, identity: str = "") -> str:
     """Returns why an experiment's final scores do not count although they are there; "" if they do, or are not."""
     return _finished(folder, (), identity=identity, validation="")[1]

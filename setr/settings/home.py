@@ -7,6 +7,8 @@ from pathlib import Path
 from setr.errors import InputError
 
 PROJECT = Path(__file__).resolve().parents[2]
+STUDIES = PROJECT / "studies"  # those that come with the project
+SETR = STUDIES / "setr.yaml"  # the one without which nothing is asked for
 SNAPSHOT = ".snapshot.json"  # in the project's folder: it is a snapshot of code (setr.record.snapshot)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 import typing
@@ -28,18 +29,28 @@ def build(record: type, values: Any, where: str) -> Any:
     if not isinstance(values, Mapping):
         found = plain(values)
         raise InputError("E_CONFIG", f"{where or 'settings'} is no section", found=found, expected="keys and values")
-    fields = {entry.name: entry for entry in dataclasses.fields(record)}
-    hints = typing.get_type_hints(record)
-    arguments = {}
-    for name, value in values.items():
-        key = f"{where}.{name}" if where else str(name)
-        if name not in fields:
-            near = difflib.get_close_matches(str(name), fields, n=1)
-            remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
-            raise InputError("E_CONFIG", f"unknown key {key}", remedy=remedy)
-        arguments[name] = _convert(value, hints[name], key)
-        check_rules(arguments[name], dict(fields[name].metadata), key)
-    return record(**arguments)
+    return record(**{name: checked(record, name, value, where) for name, value in values.items()})
+
+
+def checked(record: type, name: str, value: Any, where: str) -> Any:
+    """Returns the value of one field of a record, as `build` takes it; raises InputError as `build` does."""
+    fields = _fields(record)
+    key = f"{where}.{name}" if where else str(name)
+    if name not in fields:
+        near = difflib.get_close_matches(str(name), fields, n=1)
+        remedy = f"did you mean {near[0]}?" if near else f"known: {', '.join(fields)}"
+        raise InputError("E_CONFIG", f"unknown key {key}", remedy=remedy)
+    found = _convert(value, _hints(record)[name], key)
+    check_rules(found, dict(fields[name].metadata), key)
+    return found
+
+
+_hints = functools.cache(typing.get_type_hints)
+
+
+@functools.cache
+def _fields(record: type) -> dict[str, dataclasses.Field[Any]]:
+    return {entry.name: entry for entry in dataclasses.fields(record)}
 
 
 def _convert(value: Any, hint: Any, key: str) -> Any:

@@ -4,8 +4,10 @@ YAML makes a number of 2024, a truth of `no`, nothing of `~` and a date of 2024-
 for knows whether that is meant, so both are kept here: the text and what YAML takes it for.
 """
 
+import functools
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -23,6 +25,7 @@ class Written:
 
     text: str | None  # as written, without the quotes around it; None: a list or mapping over several lines
     value: Any  # None, bool, int, float, str, list[Written] or dict[str, Written]
+    line: int = field(default=0, compare=False)  # from 1; 0: not known
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,30 @@ def parse(text: str, where: object) -> Written | None:
         return None if node is None else _written(node, text, where)
     except yaml.YAMLError as error:
         raise InputError("E_CONFIG", "not YAML", where=where, found=error, remedy="mend the line") from None
+
+
+def parse_file(path: Path) -> Written:
+    """Returns the mapping in a YAML file, read once for as long as the file does not change.
+
+    Raises InputError for a file that is not there, cannot be read or holds something else.
+    """
+    try:
+        status = path.stat()
+        return _parsed(path, status.st_mtime_ns, status.st_size)
+    except UnicodeDecodeError as error:
+        raise InputError("E_CONFIG", "not UTF-8 text", where=path, found=error) from None
+    except FileNotFoundError:
+        raise InputError("E_CONFIG", "no such file", where=path) from None
+    except OSError as error:
+        raise InputError("E_CONFIG", "cannot read the file", where=path, found=error.strerror or error) from None
+
+
+@functools.lru_cache(maxsize=16)
+def _parsed(path: Path, *_: int) -> Written:
+    found = parse(path.read_text(encoding="utf-8-sig"), path)
+    if found is None or not isinstance(found.value, dict):
+        raise InputError("E_CONFIG", "not keys and values", where=path, expected="title: ..., tables: ...")
+    return found
 
 
 def plain(value: Any) -> Any:
@@ -106,11 +133,12 @@ _StrictLoader.add_implicit_resolver(
 
 
 def _written(node: Any, source: str, where: object) -> Written:
+    number = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
-        return Written(node.value, _scalar(node, where))
+        return Written(node.value, _scalar(node, where), number)
     text = source[node.start_mark.index : node.end_mark.index] if node.flow_style else None
     if isinstance(node, yaml.SequenceNode):
-        return Written(text, [_written(entry, source, where) for entry in node.value])
+        return Written(text, [_written(entry, source, where) for entry in node.value], number)
     entries: dict[str, Written] = {}
     for key, value in node.value:
         line = f"{where}, line {key.start_mark.line + 1}"
@@ -119,7 +147,7 @@ def _written(node: Any, source: str, where: object) -> Written:
         if key.value in entries:
             raise InputError("E_CONFIG", f"key {key.value} stands twice", where=line, remedy="keep one of them")
         entries[key.value] = _written(value, source, where)
-    return Written(text, entries)
+    return Written(text, entries, number)
 
 
 def _scalar(node: Any, where: object) -> Any:

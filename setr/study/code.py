@@ -15,7 +15,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from setr.errors import InputError
+from setr.errors import InputError, syntax_failure
+from setr.models.own_source import split_source
 from setr.study.meaning import annotated_names, definition_text, is_wording
 
 _PACKAGE = Path(__file__).resolve().parent.parent
@@ -25,6 +26,8 @@ Place = tuple[str, str]  # a module's dotted name, and that of a definition in i
 
 # Where a training's numbers come from: its start, and all that happens in a step.
 TRAINING = ("setr.training.computation:Computation", "setr.models.segmenter:seeded_segmenter")
+# What a model with heads of a user's own begins with besides.
+OWN = ("setr.models.segmenter:seeded_own_segmenter", "setr.models.own_head:OwnHeadSpec")
 # Where a score comes from.
 SCORING = ("setr.evaluation.evaluate:evaluate",)
 # Where the tensors that a model starts from come from: part of no code hash, as the tensors' own hash is in the spec.
@@ -40,6 +43,7 @@ NOT_FOLLOWED = (
     "setr.files.atomic",
     "setr.files.signed_json",
     "setr.models.flavours",
+    "setr.models.own_code",
     "setr.record.checkpoint",
     "setr.record.checkpoint_names",
     "setr.record.claims",
@@ -54,7 +58,7 @@ NOT_FOLLOWED = (
     "setr.training.watchdog",
 )
 # Records that enter the spec by their values: of these classes the methods count, not the fields and their defaults.
-RECORDS = ("setr.models.decoders", "setr.models.specification", "setr.settings.run")
+RECORDS = ("setr.models.decoders", "setr.models.own_head", "setr.models.specification", "setr.settings.run")
 # Tables of which an experiment uses the entries that its structure names.
 CHOSEN_TABLES = ("setr.models.segmenter:ENCODERS", "setr.models.segmenter:STEMS")
 # Where the records of decoders stand that a structure names: what these build is used, and no other decoder.
@@ -78,13 +82,36 @@ class Slice:
         """Returns {file: {definition: start of its hash}}, so that a difference can be named."""
         groups: dict[str, dict[str, str]] = defaultdict(dict)
         for (module, name), digest in sorted(self.definitions.items()):
-            groups[module.replace(".", "/") + ".py"][name] = digest[:10]
+            groups[_file_name(module)][name] = digest[:10]
         return dict(groups)
 
 
-def training_code(structure: Iterable[str]) -> Slice:
-    """Returns the code that a training runs through; `structure` names the records that its model is made of."""
-    return code_slice(TRAINING, frozenset(structure))
+def training_code(structure: Iterable[str], own: Mapping[str, str] | None = None) -> Slice:
+    """Returns the code that a training runs through; `structure` names the records that its model is made of.
+
+    `own` are the texts of the user's own files by source (`mine.py:Name`): what their classes reach is part of it.
+    Raises InputError (E_OWN_CODE) for two texts of one file.
+    """
+    if not own:
+        return code_slice(TRAINING, frozenset(structure))
+    texts: dict[str, str] = {}
+    for source, text in own.items():
+        if texts.setdefault(_own_module(source), text) != text:
+            raise InputError("E_OWN_CODE", "two texts of one file", where=source, remedy="name both classes in one")
+    roots = [":".join((_own_module(source), split_source(source)[1])) for source in own]
+    return _sliced(
+        tuple(sorted({*TRAINING, *OWN, *roots})), frozenset(structure), _PACKAGE, tuple(sorted(texts.items()))
+    )
+
+
+def _own_module(source: str) -> str:
+    """Returns the dotted name that a user's own module has in a slice."""
+    return split_source(source)[0].removesuffix(".py")
+
+
+def _file_name(module: str) -> str:
+    """Returns the file that a module's dotted name stands for."""
+    return module.replace(".", "/") + ".py"
 
 
 def scoring_code() -> str:
@@ -111,23 +138,24 @@ def differing_modules(before: Modules, after: Modules) -> list[str]:
 def code_slice(roots: Iterable[str], chosen: frozenset[str] = frozenset(), package: Path | None = None) -> Slice:
     """Returns the slice that begins at `roots`, each `module:definition`; `chosen` are keys of CHOSEN_TABLES.
 
-    Raises InputError for a root that does not exist.
+    Raises InputError for a root that does not exist, and for a file that is no Python (E_CODE_SYNTAX).
     """
-    return _sliced(tuple(sorted(set(roots))), chosen, package or _PACKAGE)
+    return _sliced(tuple(sorted(set(roots))), chosen, package or _PACKAGE, ())
 
 
 def forget() -> None:
     """Forgets what was read of the files: they are read again."""
-    for cache in (_sliced, _definition, _module):
+    for cache in (_sliced, _definition, _module, _own):
         cache.cache_clear()
 
 
 @functools.lru_cache(maxsize=64)
-def _sliced(roots: tuple[str, ...], chosen: frozenset[str], package: Path) -> Slice:
-    waiting: list[Place] = []
+def _sliced(roots: tuple[str, ...], chosen: frozenset[str], package: Path, texts: tuple[tuple[str, str], ...]) -> Slice:
+    own = {name: _own(name, text) for name, text in texts}  # modules that no file of the package holds
+    waiting: list[Place] = [(name, _Module.EFFECTS) for name in own if _Module.EFFECTS in own[name].definitions]
     for root in roots:
         name, _, definition = root.partition(":")
-        module = _module(name, package)
+        module = own.get(name) or _module(name, package)
         if module is None or definition not in module.definitions:
             raise InputError("E_MODULE", "no such code to hash", where=root, expected=f"a definition under {package}")
         waiting.append((name, definition))
@@ -137,7 +165,11 @@ def _sliced(roots: tuple[str, ...], chosen: frozenset[str], package: Path) -> Sl
         place = waiting.pop()
         if place not in reached:
             table = ":".join(place) in CHOSEN_TABLES
-            reached[place] = _definition(place, chosen if table else None, package)
+            reached[place] = (
+                _Definition(own[place[0]], place[1], None, package)
+                if place[0] in own
+                else _definition(place, chosen if table else None, package)
+            )
             waiting.extend(reached[place].uses)
     twice = {name for name, count in Counter(name for _, name in reached).items() if count > 1}
     return Slice({place: reached[place].digest(twice) for place in sorted(reached)})
@@ -156,9 +188,12 @@ class _Module:
 
     EFFECTS = "<module>"
 
-    def __init__(self, name: str, file: Path) -> None:
+    def __init__(self, name: str, file: Path, text: str) -> None:
         self.name = name
-        tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+        try:
+            tree = ast.parse(text, filename=str(file))
+        except SyntaxError as error:
+            raise syntax_failure(error) from None
         self.definitions: dict[str, list[ast.stmt]] = defaultdict(list)
         self.imports: dict[str, str] = {}  # local name -> module, or module.name
         for node in tree.body:
@@ -209,7 +244,12 @@ def _absolute(name: str, file: Path, node: ast.ImportFrom) -> str:
 @functools.lru_cache(maxsize=1024)
 def _module(name: str, package: Path) -> _Module | None:
     file = _file_of(name, package)
-    return None if file is None else _Module(name, file)
+    return None if file is None else _Module(name, file, file.read_text(encoding="utf-8"))
+
+
+@functools.lru_cache(maxsize=64)
+def _own(name: str, text: str) -> _Module:
+    return _Module(name, Path(_file_name(name)), text)
 
 
 def _file_of(name: str, package: Path) -> Path | None:

@@ -11,7 +11,7 @@ from setr.errors import InputError
 from setr.models.specification import SegmenterSpec
 from setr.models.variants import structure_of, variant_spec
 from setr.study.recipes import Recipe
-from setr.study.spec import spec_values
+from setr.study.spec import flat, spec_values
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class Experiment:
         """Returns the SHA-256, in hex, of the spec: what the experiment is, whatever code trains it."""
         return sha256_of(self.spec_values)
 
-    @property
+    @functools.cached_property
+    def spec_places(self) -> frozenset[tuple[str, str]]:
+        """Returns the spec's values as text by their places: two specs differ where these sets do."""
+        return frozenset((place, canonical_json(value)) for place, value in flat(self.spec_values).items())
+
+    @functools.cached_property
     def spec_values(self) -> dict[str, Any]:
         """Returns the spec as values (setr.study.spec)."""
         return spec_values(

@@ -1,15 +1,12 @@
-"""How a checkpoint is scored: protocols by data set, decoder and kind; their hash is part of every score."""
+"""How a checkpoint is scored; a protocol's hash is part of every score."""
 
 import hashlib
 from dataclasses import asdict, dataclass, field
 
-from setr.data.reading.datasets import DATASETS, PUBLISHED
-from setr.models.decoders.table import DECODERS
 from setr.settings.choices import require_choice
-from setr.study.choices import DECODERS as PUBLISHED_DECODERS
-from setr.study.choices import PROTOCOL_KINDS
 from setr.study.experiment import canonical_json
 
+ANY_LONG_SIDE = 1 << 20  # pixels; as the long side of a size: only the short side counts
 SHORT_SIDE_RULES = ("authors-2021-03", "authors-head", "paper", "mmseg-0.6", "mmseg")
 
 
@@ -59,33 +56,3 @@ RATIOS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 def overlapping(window: tuple[int, int]) -> tuple[int, int]:
     """Returns the stride of windows (height, width) that nobody published one for: two thirds of a window."""
     return max(1, window[0] * 2 // 3), max(1, window[1] * 2 // 3)
-
-
-def protocol(dataset: str, decoder: str, kind: str, *, short_side: str = "authors-2021-03") -> Protocol:
-    """Returns the protocol by which the paper's number of this kind (ss | ms) was, as far as is known, scored.
-
-    `short_side` matters for the multi-scale scores of the SETR models only; the name is "ss", or "ms" for the reading
-    of the tables and "ms-<rule>" for another one.
-    """
-    require_choice("data set", dataset, PUBLISHED)
-    require_choice("decoder", decoder, PUBLISHED_DECODERS)
-    require_choice("protocol kind", kind, PROTOCOL_KINDS)
-    require_choice("short_side rule", short_side, SHORT_SIDE_RULES)
-    multi = kind == "ms"
-    baseline = DECODERS[decoder].output_stride > 0
-    published = PUBLISHED[dataset]
-    geometry = published.geometry(decoder)
-    rule = ("mmseg-0.6" if baseline else short_side) if multi else "authors-head"
-    stops_at_one = decoder in published.stop_at_one.get(rule, ())
-    ratios = tuple(ratio for ratio in RATIOS if ratio <= 1 or not stops_at_one)
-    return Protocol(
-        name="ms-" + short_side if multi and not baseline and short_side != "authors-2021-03" else kind,
-        resize=geometry.base_size if multi else geometry.single_scale or geometry.base_size,
-        mode=geometry.mode,
-        window=geometry.crop_size,
-        stride=geometry.stride,
-        ratios=ratios if multi else (1.0,),
-        flip=multi,
-        short_side=rule,
-        num_classes=DATASETS[dataset].num_classes,
-    )

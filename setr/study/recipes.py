@@ -1,21 +1,11 @@
-"""Training recipes by data set and decoder, where the sources differ by name (`flavour`), never mixed.
-
-- `authors`: the values in the configurations released with the paper; the tables use these.
-- `paper`: what the paper's text says; where it is silent, the authors' value.
-- `mmseg`: mmsegmentation 1.2.2's own re-implementation.
-"""
+"""What decides a training besides data, model and seed. Which values a table's cells take, its study says."""
 
 import re
 from dataclasses import dataclass, fields
-from typing import Any
 
-from setr.data.reading.datasets import PUBLISHED
 from setr.errors import InputError
-from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS
 from setr.settings.choices import require_choice
-from setr.study.choices import DATASETS
-from setr.study.choices import DECODERS as PUBLISHED_DECODERS
 
 
 @dataclass(frozen=True)
@@ -83,47 +73,6 @@ def iterations(schedule: str) -> int:
     return int(match[1]) * (1000 if match[2] else 1)
 
 
-def recipe(dataset: str, decoder: str, schedule: str, *, flavour: str = "authors") -> Recipe:
-    """Returns the published training recipe of a decoder on a data set, e.g. recipe("cityscapes", "pup", "80k").
-
-    Raises InputError for an unknown word, and where a flavour published no recipe (mmseg on Pascal Context).
-    """
-    require_choice("data set", dataset, DATASETS)
-    require_choice("decoder", decoder, PUBLISHED_DECODERS)
-    require_choice("flavour", flavour, FLAVOURS)
-    steps = iterations(schedule)
-    every = max(1, steps // 10)  # 4k of 40k, 8k of 80k, 16k of 160k in the released schedules
-    common: dict[str, Any] = {
-        "flavour": flavour,
-        "iterations": steps,
-        "poly_end": "iterations_minus_one" if flavour == "mmseg" else "iterations",
-        "evaluate_every": every,
-        "checkpoint_every": every,
-    }
-    published = PUBLISHED[dataset]
-    geometry = published.geometry(decoder)
-    common |= {
-        "batch_size": published.batch_size,
-        "crop_size": geometry.crop_size,
-        "base_size": geometry.base_size,
-    }
-    if DECODERS[decoder].output_stride:
-        # What mmsegmentation 0.6 trained the baselines with: the paper copied these numbers, in every flavour.
-        return Recipe(
-            base_lr=published.baseline_lr,
-            weight_decay=published.baseline_weight_decay,
-            head_lr_multiplier=1.0,
-            auxiliary_weight=0.4 if decoder == "fcn" else 0.0,
-            **common,
-        )
-    rates = published.base_lr.get(flavour)
-    if rates is None:
-        raise InputError(
-            "E_RECIPE",
-            f"mmsegmentation ships no SETR recipe for {dataset.replace('_', ' ').title()}",
-            where=f"{dataset} {decoder}",
-            remedy="use flavour authors or paper",
-        )
-    if decoder not in rates:
-        raise InputError("E_RECIPE", "the decoder has no base learning rate", found=decoder, expected=", ".join(rates))
-    return Recipe(base_lr=rates[decoder], **common)
+def schedule_of(steps: int) -> str:
+    """Returns a number of steps as the tables write it: 80000 -> 80k, 1250 -> 1250."""
+    return f"{steps // 1000}k" if steps % 1000 == 0 else str(steps)

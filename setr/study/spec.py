@@ -10,6 +10,7 @@ that leaves the setting out, not what the default is today.
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,9 +47,17 @@ BASE: Mapping[str, Mapping[str, Any]] = {
         "photometric": True,
         "precision": "float32",
     },
-    "SegmenterSpec": {"auxiliary": [], "auxiliary_taps": [], "cnn": None, "align_corners": False, "drop_path": 0.0},
+    "SegmenterSpec": {
+        "auxiliary": [],
+        "auxiliary_taps": [],
+        "cnn": None,
+        "align_corners": False,
+        "drop_path": 0.0,
+        "frozen": False,
+    },
     "EncoderSize": {"patch_size": 16, "mlp_ratio": 4.0, "decoder_channels": 256},
     "ResNetSpec": {"output_stride": 32, "base_channels": 64, "kind": "v1c"},
+    "TimmSpec": {"options": []},
     "UpHeadSpec": {
         "channels": 256,
         "kernel": 1,
@@ -68,6 +77,28 @@ BASE: Mapping[str, Mapping[str, Any]] = {
     },
     "FCNHeadSpec": {"channels": 512, "num_convs": 2, "concatenate": True, "dropout": 0.1},
     "FPNSpec": {"channels": 256, "head_channels": 128, "dropout": 0.1},
+    "OwnHeadSpec": {"options": []},
+    "LinearSpec": {"dropout": 0.1, "batch_norm": True, "norm": True},
+    "UPerNetSpec": {"channels": 512, "pool_scales": [1, 2, 3, 6], "dropout": 0.1, "norm": True, "pyramid": "none"},
+    "DPTSpec": {
+        "factors": [4.0, 2.0, 1.0, 0.5],
+        "reassemble_channels": [96, 192, 384, 768],
+        "channels": 256,
+        "dropout": 0.1,
+        "norm": False,
+    },
+    "SegFormerSpec": {"channels": 256, "dropout": 0.1, "form": "original", "norm": True, "pyramid": "none"},
+    "SegmenterLinearSpec": {"norm": True, "norm_eps": 1.0e-5},
+    "SegmenterMaskSpec": {
+        "depth": 2,
+        "num_heads": 0,
+        "mlp_ratio": 4.0,
+        "dropout": 0.1,
+        "drop_path": 0.0,
+        "start": "repository",
+        "norm": True,
+        "norm_eps": 1.0e-5,
+    },
 }
 
 # Names, and settings that do not change what is trained. A model's random values enter by the style that fills it.
@@ -100,6 +131,7 @@ def spec_values(
     return values | ({"transform": transform} if transform else {})
 
 
+@functools.cache
 def base_value(path: str) -> Any:
     """Returns what a spec means that leaves out a setting, by its place (recipe.base_lr); None if it is always said."""
     *_, name = path.split(".")

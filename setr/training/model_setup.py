@@ -20,26 +20,37 @@ def prepare_model(model: nn.Module, settings: RunSettings) -> None:
     """
     torch.backends.cudnn.allow_tf32 = False
     for part in model.children():
-        if settings.channels_last and not _has_layers(part):
+        if settings.channels_last and not _holds_tokens(part):
             part.to(memory_format=torch.channels_last)
     encoder: Any = getattr(model, "encoder", None)
-    if _has_layers(encoder):
+    if _can_recompute(encoder):
         encoder.set_grad_checkpointing(settings.activation_checkpointing)
-        if settings.compile:
-            encoder.run_training_block = _compiled(len(encoder.blocks))
+    if _has_layers(encoder) and settings.compile:
+        encoder.run_training_block = _compiled(len(encoder.blocks))
 
 
 def release_model(model: nn.Module) -> None:
     """Takes back what only a training needs: a trained model runs its layers as they are."""
     encoder: Any = getattr(model, "encoder", None)
-    if _has_layers(encoder):
+    if _can_recompute(encoder):
         encoder.set_grad_checkpointing(False)
+    if _has_layers(encoder):
         encoder.run_training_block = run_block
 
 
+def _can_recompute(part: object) -> bool:
+    """Returns whether a part of a model is an encoder whose layers can be recomputed in the backward pass."""
+    return hasattr(part, "set_grad_checkpointing")
+
+
 def _has_layers(part: object) -> bool:
-    """Returns whether a part of a model is a transformer, whose layers can be recomputed and compiled one by one."""
+    """Returns whether a part of a model is an encoder whose layers can be compiled one by one."""
     return hasattr(part, "run_training_block")
+
+
+def _holds_tokens(part: object) -> bool:
+    """Returns whether a part of a model computes on tokens, whose order in memory channels_last would only disturb."""
+    return _has_layers(part) or getattr(part, "plain", False)
 
 
 def _compiled(layers: int) -> Callable[[nn.Module, Tensor], Tensor]:

@@ -32,17 +32,18 @@ def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Returns the trainable parameters, grouped by learning-rate multiplier and weight decay, in the model's order.
 
     Heads train at `head_lr_multiplier`. With `layer_decay` d below 1, encoder block i of n trains at d**(n - i) and
-    what comes before the blocks at d**(n + 1). AdamW spares norms, biases, position table and class token from weight
-    decay, SGD decays everything, as mmsegmentation's recipes for the two do.
+    what comes before the blocks at d**(n + 1); an encoder of timm's is in layers as timm groups it. AdamW spares norms,
+    biases, position table and class token (and what a family of timm's spares) from weight decay, SGD decays
+    everything, as mmsegmentation's recipes for the two do.
     """
-    depth = 1 + max((_block(name) for name, _ in model.named_parameters()), default=-1)
+    layers, tables = _encoder_layers(model), _spared(model)
     grouped: dict[tuple[float, float], list[tuple[str, nn.Parameter]]] = defaultdict(list)
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        spared = recipe.optimizer == "adamw" and (parameter.ndim <= 1 or name in _TABLES)
+        spared = recipe.optimizer == "adamw" and (parameter.ndim <= 1 or name in tables)
         decay = 0.0 if spared else recipe.weight_decay
-        grouped[_multiplier(name, depth, recipe), decay].append((name, parameter))
+        grouped[_multiplier(name, layers, recipe), decay].append((name, parameter))
     if not grouped:
         raise InputError("E_MODEL", "no trainable parameter", remedy="unfreeze some of the model")
     return [
@@ -124,16 +125,32 @@ def load_optimizer_tensors(optimizer: torch.optim.Optimizer, tensors: Mapping[st
             optimizer.state[parameter][key] = value.to(parameter.device if group.get("fused") else "cpu").clone()
 
 
-def _multiplier(name: str, depth: int, recipe: Recipe) -> float:
+def _multiplier(name: str, layers: Mapping[str, int], recipe: Recipe) -> float:
     if name.startswith(HEAD_PREFIXES):
         return recipe.head_lr_multiplier
-    if recipe.layer_decay == 1.0 or not name.startswith("encoder."):
+    if recipe.layer_decay == 1.0 or name not in layers:
         return 1.0
-    block = _block(name)
-    if block >= 0:
-        return recipe.layer_decay ** (depth - block)
+    return recipe.layer_decay ** (1 + max(layers.values()) - layers[name])
+
+
+def _encoder_layers(model: nn.Module) -> dict[str, int]:
+    """Returns the layer of each parameter of the encoder that has one, from 1; 0 is before the first."""
+    encoder: Any = getattr(model, "encoder", None)
+    if hasattr(encoder, "layers"):
+        return {f"encoder.{name}": layer for name, layer in encoder.layers().items()}
     # A final norm stands after the blocks, everything else of the encoder before them.
-    return 1.0 if name.startswith("encoder.norm.") else recipe.layer_decay ** (depth + 1)
+    return {
+        name: 1 + _block(name)
+        for name, _ in model.named_parameters()
+        if name.startswith("encoder.") and not name.startswith("encoder.norm.")
+    }
+
+
+def _spared(model: nn.Module) -> set[str]:
+    """Returns the names of position tables and tokens."""
+    encoder: Any = getattr(model, "encoder", None)
+    named = encoder.no_weight_decay() if hasattr(encoder, "layers") else set()
+    return {*_TABLES, *(f"encoder.{name}" for name in named)}
 
 
 def _block(name: str) -> int:

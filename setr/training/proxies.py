@@ -2,7 +2,15 @@
 
 from dataclasses import dataclass
 
-from setr.models.variants import DEIT_BASE_1K, RESNET50_1K, RESNET101_1K, RESNET101_21K, VIT_BASE_21K, VIT_LARGE_21K
+from setr.models.pretrained import (
+    DEIT3_LARGE_1K,
+    DEIT_BASE_1K,
+    RESNET50_1K,
+    RESNET101_1K,
+    RESNET101_21K,
+    VIT_BASE_21K,
+    VIT_LARGE_21K,
+)
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ PROXIES = (
     Proxy("vit-large-miniature-21k", VIT_LARGE_21K.timm_name, "t-large", 1.0),
     Proxy("vit-base-miniature-21k", VIT_BASE_21K.timm_name, "t-base", 1.0),
     Proxy("deit-base-miniature-1k", DEIT_BASE_1K.timm_name, "t-base", 0.5, distilled=True),
+    Proxy("deit-large-miniature-1k", DEIT3_LARGE_1K.timm_name, "t-large", 0.5),
     Proxy("resnet101-miniature-1k", RESNET101_1K.timm_name, "fcn", 0.5, steps=0.3),
     Proxy("resnet101-miniature-21k", RESNET101_21K.timm_name, "fcn-21k", 1.0, steps=0.3),
     Proxy("resnet50-miniature-1k", RESNET50_1K.timm_name, "hybrid-base", 0.5, steps=0.3),

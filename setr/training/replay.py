@@ -5,7 +5,8 @@ pixels that came of it. From the start and from each checkpoint that is kept and
 norms and parameters of a few steps. Of the finished model: the counts of a sample of images.
 
 A change that acts from some step on is seen if a kept checkpoint lies behind that step; so a training without one
-before its last step cannot be proven. Nothing is written.
+before its last step cannot be proven. One that acts under a condition which only steps between met is not seen: the
+evidence says which gradient norms the replayed steps had, and which the training. Nothing is written.
 """
 
 import time
@@ -42,6 +43,7 @@ from setr.training.foreseen import foreseen_difference
 from setr.training.machine import describe_machine, machine_differences
 from setr.training.trace_writer import traced_tensors
 
+_FAILED = "the code cannot compute what was trained"
 CountImages = Callable[[nn.Module], Sequence[ImageCounts]]
 
 
@@ -102,8 +104,8 @@ class _Replay:
             return self._verdict(str(missing), provable=False)
         except EnvironmentFailure:
             raise
-        except (SetrError, RuntimeError) as error:
-            return self._verdict(_failure(error))
+        except (SetrError, RuntimeError) as error:  # it may be the machine's memory: no difference was found
+            return self._verdict(_failure(error), provable=False)
 
     def _open(self) -> dict[str, Any]:
         """Returns what is missing for a proof, the machine of the first step, and the steps to train: start, count."""
@@ -185,11 +187,22 @@ class _Replay:
                 exact = self._exact_at(batch.step)
                 difference = compare_step(trace, row, hashes, scale=self.scale, exact=exact)
         difference = self._on_main(lambda: difference)
+        if self.trace is not None and not difference:
+            self._note_norms(self.trace, start, count)
         if not difference and start:
             self.evidence.setdefault("checkpoints", {})[str(start)] = count
         elif not difference:
             self.evidence |= {"first_steps": count, "checkpoints": {}}
         return difference
+
+    def _note_norms(self, trace: Trace, start: int, count: int) -> None:
+        """Notes how much of the training's range of gradient norms the replayed steps had."""
+        norms = trace.steps["gradient_norm"]
+        seen = [*self.evidence.get("gradient_norms", {}).get("replayed", ()), *norms[start : start + count].tolist()]
+        self.evidence["gradient_norms"] = {
+            "replayed": [min(seen), max(seen)],
+            "training": [float(norms.min()), float(norms.max())],
+        }
 
     def _score(self, computation: Computation, count_images: CountImages) -> str:
         """Returns what differs in the counts of images."""
@@ -203,7 +216,7 @@ class _Replay:
         return self._on_main(lambda: compare_images(images, scale=self.scale, exact=self._exact_at(last - 1)))
 
     def _on_main(self, compare: Callable[[], str]) -> str:
-        """Returns rank 0's comparison on every rank; one that fails is a difference, on all of them."""
+        """Returns rank 0's comparison on every rank; raises _Unprovable on all of them where it fails."""
 
         def guarded() -> str:
             try:
@@ -213,7 +226,10 @@ class _Replay:
             except (SetrError, RuntimeError) as error:
                 return _failure(error)
 
-        return str(self.context.on_main(guarded))
+        found = str(self.context.on_main(guarded))
+        if found.startswith(_FAILED):
+            raise _Unprovable(found)
+        return found
 
     def _load(self, step: int) -> dict[str, dict[str, torch.Tensor]]:
         """Returns a checkpoint's tensors on every rank; raises _Unprovable on all if it is damaged."""
@@ -267,7 +283,7 @@ class _Unprovable(Exception):
 
 
 def _failure(error: Exception) -> str:
-    return f"the code cannot compute what was trained: {first_line(error)}"
+    return f"{_FAILED}: {first_line(error)}"
 
 
 def _as_trained(settings: RunSettings, machine: dict[str, Any], context: Context) -> RunSettings:

@@ -12,7 +12,7 @@ from benchmarks import train_step_peer
 from benchmarks.train_step import PUBLISHED, Case, Run, our_step, problem, report, side_by_side, times_faster
 from setr.models.segmenter import build_model
 from setr.models.specification import EncoderSize
-from setr.study.recipes import recipe
+from setr.study.published import recipe
 
 
 def test_each_round_takes_one_step_of_everybody_and_the_order_rotates() -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from setr.data.loading.sizes import keep_ratio_size
 from setr.errors import InputError
 from setr.evaluation.windows import coverage, multi_scale_sizes, short_side_size, windows
-from setr.study.protocols import Protocol, protocol
+from setr.study.protocols import Protocol
+from setr.study.published import protocol
 
 
 def test_windows_are_those_of_mmsegmentation(reference: Path) -> None:

@@ -43,6 +43,7 @@ def test_settings_stand_beside_the_rest_and_others_than_a_jobs_are_left_alone(tr
         ({"protocols": None}, "E_JOB"),
         ({"protocols": [{"nonsense": 1}]}, "E_JOB"),
         ({"folder": 7}, "E_JOB"),
+        ({"own": ["mine.py:Head"]}, "E_JOB"),
         ({"driver": {"number": 1}}, "E_JOB"),
         ({"threads": "many"}, "E_CONFIG"),
         ({"watchdog": {"steps": 1}}, "E_CONFIG"),

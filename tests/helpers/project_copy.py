@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.helpers.environment import ENGINES, ROOT, environment
 from tests.helpers.tiny import TINY
 
-PARTS = ("setr", "pipelines", "params.yaml", "pyproject.toml", ".gitignore")
+PARTS = ("setr", "pipelines", "studies", "params.yaml", "pyproject.toml", ".gitignore")
 BREAKS = 'raise RuntimeError("the edited code runs")\n'  # a line that no process can pass over
 
 

@@ -4,11 +4,11 @@ import pytest
 
 from setr.models.counting import count_model, hybrid_readings
 from setr.models.variants import VARIANTS
-from setr.study.tables import load_tables
+from setr.study.shelf import setr_study
 
 ADE20K = {"num_classes": 150, "crop_size": (512, 512)}
 CITYSCAPES = {"num_classes": 19, "crop_size": (768, 768)}
-PRINTED = {variant: count for count in load_tables().parameter_counts for variant in count.variants}
+PRINTED = {variant: count for count in setr_study().parameter_counts for variant in count.variants}
 
 # Derived from the layer shapes: 19 classes, 768 crop, without auxiliary heads and unused layers.
 INFERENCE = {

@@ -10,9 +10,10 @@ from setr.errors import InputError, IntegrityError
 from setr.files.hashing import file_sha256
 from setr.models import export
 from setr.models.export import export_onnx, export_program, export_weights
-from setr.models.segmenter import Segmenter, build_model
+from setr.models.segmenter import Segmenter, build_model, build_segmenter
 from setr.models.specification import EncoderSize
 from setr.models.weights import import_checkpoint
+from tests.models.test_timm_encoder import timm_spec
 
 SIZE = EncoderSize("tiny", 32, depth=2, num_heads=2, patch_size=8, decoder_channels=8)
 ANY_SIZES = ((48, 48), (64, 40), (37, 71))
@@ -94,3 +95,12 @@ def test_a_header_that_lies(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=code) as error:
             import_checkpoint(tmp_path / "lie.safetensors")
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("write", [export_program, export_onnx])
+def test_a_timm_encoder_is_exported_as_weights_alone(write, tmp_path):
+    model = build_segmenter(timm_spec("convnext_tiny.fb_in22k")).eval()
+    with pytest.raises(InputError, match=r"E_EXPORT_ENCODER.*safetensors"):
+        write(model, tmp_path / "model.out")
+    assert list(tmp_path.iterdir()) == []
+    assert export_weights(model, tmp_path / "model.safetensors").largest_difference == 0

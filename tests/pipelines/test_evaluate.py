@@ -32,7 +32,7 @@ from setr.planning.planned import Planned
 from setr.reporting.tracing.commands import score_command
 from setr.settings.config import EvaluationConfig, load_config
 from setr.settings.home import PROJECT
-from setr.study.protocols import protocol
+from setr.study.published import protocol
 from tests.helpers.running import Command
 
 

@@ -11,6 +11,7 @@ import pytest
 from setr.data.manifest import read_manifest
 from setr.errors import InputError
 from setr.experiments.worker import run_experiment
+from setr.models.variants import VARIANTS
 from setr.planning import experiments as jobs
 from setr.planning.experiments import plan_sweep, plan_training
 from setr.planning.inputs import weight_files
@@ -185,8 +186,8 @@ def test_the_job_carries_what_a_worker_needs(trained: Planned, home: Path) -> No
 def test_published_weights_may_be_files_of_any_kind(tmp_path: Path) -> None:
     name = "vit_large_patch16_384.augreg_in21k_ft_in1k"
     with pytest.raises(InputError, match=r"E_WEIGHTS.*setr-pup.*pipelines/weights.py. sweep.scale=paper"):
-        weight_files("setr-pup", "paper", tmp_path)
+        weight_files(VARIANTS["setr-pup"], "paper", tmp_path)
     (tmp_path / f"{name}.pth").write_bytes(b"a")
-    assert weight_files("setr-pup", "paper", tmp_path) == (tmp_path / f"{name}.pth",)
+    assert weight_files(VARIANTS["setr-pup"], "paper", tmp_path) == (tmp_path / f"{name}.pth",)
     (tmp_path / f"{name}.safetensors").write_bytes(b"b")
-    assert weight_files("setr-pup", "paper", tmp_path) == (tmp_path / f"{name}.safetensors",)
+    assert weight_files(VARIANTS["setr-pup"], "paper", tmp_path) == (tmp_path / f"{name}.safetensors",)

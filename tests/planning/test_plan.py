@@ -7,8 +7,7 @@ import pytest
 from setr.planning.plan import Ways, estimate, modelled_seconds, remedies
 from setr.planning.throughput import Clock, Machine, Measurement, evaluations_of, kind_of, views_per_image
 from setr.study.experiment import Experiment
-from setr.study.protocols import protocol
-from setr.study.recipes import recipe
+from setr.study.published import protocol, recipe
 
 
 def experiment(variant: str = "setr-pup", decoder: str = "pup", **changes: object) -> Experiment:

@@ -65,7 +65,7 @@ def test_parts_name_a_variant(home: Path) -> None:
         ({"batch_size": {"uniform": [1, 4]}}, (), "takes no real numbers"),
         ({"variant": ["setr-pop"]}, (), "unknown variant"),
         ({"variant": ["setr-pup-random"], "decoder": ["pup"]}, (), "a variant and parts"),
-        ({"decoder": ["mla"]}, (), "no variant has these parts"),
+        ({"weights": ["9K"]}, (), "no model has these parts"),
         ({"optimizer": ["sgd", "adam"]}, (), "optimizer"),
         ({"base_lr": ["fast"]}, (), "base_lr"),
         ({"crop_size": [[33, 32]]}, (), "E_CROP"),

@@ -17,6 +17,7 @@ from setr.record import equivalences
 from setr.record.earlier import shelf
 from setr.record.events import read_events
 from setr.record.files import EQUIVALENCES
+from setr.record.ledger import why_to_score
 from setr.settings.config import Config
 from setr.study import code
 from setr.study.code import Slice, training_code
@@ -48,7 +49,7 @@ def replace_everywhere(monkeypatch: pytest.MonkeyPatch, name: str, other: Callab
 def edited(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes one definition of the training's code look like another one."""
 
-    def other(structure: frozenset[str]) -> Slice:
+    def other(structure: frozenset[str], own: object = None) -> Slice:
         here: Mapping[tuple[str, str], str] = training_code(structure).definitions
         return Slice({**here, PLACE: "0" * 64})
 
@@ -90,6 +91,67 @@ def test_code_that_computes_something_else_trains(
     assert after.earlier is None
 
 
+HINDRANCES: dict[str, Callable[[Path], None]] = {
+    "a trace that is cut": lambda folder: cut(folder / "trace.bin"),
+    "no trace": lambda folder: (folder / "trace.bin").unlink(),
+    "a missing checkpoint": lambda folder: shutil.rmtree(min(folder.glob("step-*"))),
+    "missing counts of images": lambda folder: (folder / "areas-ss.npz").unlink(),
+}
+
+
+def cut(path: Path) -> None:
+    path.chmod(0o644)
+    path.write_bytes(path.read_bytes()[:-10])
+
+
+@pytest.mark.parametrize("what", HINDRANCES)
+def test_what_merely_hinders_a_replay_is_tried_again(config: Config, edited: None, tmp_path: Path, what: str) -> None:
+    entry = plan_training(config)
+    assert entry.earlier is not None
+    folder = entry.earlier.folder
+    shutil.copytree(folder, tmp_path / "kept")
+    HINDRANCES[what](folder)
+    assert prove(config, entry)["equal"] is False
+    hindered = plan_training(config)
+    assert hindered.state == "changed"
+    assert "the last replay showed nothing: E_" in hindered.why
+    told = (folder / EQUIVALENCES).read_bytes()
+    shutil.rmtree(folder)
+    shutil.copytree(tmp_path / "kept", folder)
+    (folder / EQUIVALENCES).write_bytes(told)
+    assert prove(config, plan_training(config))["equal"] is True
+    assert plan_training(config).state == "done"
+
+
+def test_a_failure_of_the_machine_is_no_difference(
+    config: Config, edited: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("out of memory")
+
+    for place in ("setr.training.computation.Computation.step", "setr.training.replay.foreseen_difference"):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, fails)
+            assert prove(config, plan_training(config))["equal"] is False
+        assert "out of memory" in plan_training(config).why
+        assert plan_training(config).state == "changed"
+    assert prove(config, plan_training(config))["equal"] is True
+
+
+def test_what_was_edited_since_the_last_proof_is_named(
+    config: Config, edited: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert prove(config, plan_training(config))["equal"] is True
+
+    def other(structure: frozenset[str], own: object = None) -> Slice:
+        here = training_code(structure).definitions
+        return Slice({**here, PLACE: "0" * 64, ("setr.training.losses_again", "loss"): "1" * 64})
+
+    replace_everywhere(monkeypatch, "training_code", other)
+    entry = plan_training(config)
+    assert entry.why == "code: setr/training/losses_again.py (loss); a replay would show"
+
+
 def test_a_result_without_a_trace_trains(config: Config, trained: Planned, edited: None, home: Path) -> None:
     scores = plan_training(config).earlier
     assert scores is not None
@@ -114,9 +176,14 @@ def test_a_proof_that_was_edited_is_none(config: Config, edited: None) -> None:
 def test_a_changed_evaluation_scores_again_without_a_step(
     config: Config, trained: Planned, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    was = code.scoring_code()
     replace_everywhere(monkeypatch, "scoring_code", lambda: "2" * 64)
     entry = plan_training(config)
     assert (entry.state, entry.identity) == ("to score", trained.identity)
+    assert why_to_score(entry.folder, entry.protocols, entry.validation) == f"scoring code {was[:12]} -> {'2' * 12}"
+    other = dataclasses.replace(entry.protocols[0], flip=True)
+    assert why_to_score(entry.folder, [other], "").startswith("no score under protocol ss ")
+    assert "images, their manifest" in why_to_score(entry.folder, entry.protocols, "3" * 64)
     before = len(read_events(entry.folder / "events.jsonl"))
     job = json.loads(json.dumps(entry.job(config, Path("/nowhere/stop"))))
     assert run_experiment(job, Context()) == {"status": "finished"}

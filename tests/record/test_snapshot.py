@@ -47,7 +47,7 @@ def small(tmp_path: Path) -> Path:
 
 def test_a_clone_a_copy_without_git_and_a_snapshot_are_one_code(project: Path, tmp_path: Path) -> None:
     code = read_code(project)
-    assert {"setr/training/loop.py", "pipelines/sweep.py", "setr/study/tables.yaml", "params.yaml"} <= code.keys()
+    assert {"setr/training/loop.py", "pipelines/sweep.py", "studies/setr.yaml", "params.yaml"} <= code.keys()
     copy = copy_of_project(tmp_path / "copy", repository=False)
     (copy / SENT).write_text("{}")  # as a submitted job's has
     kept = keep(code, tmp_path)

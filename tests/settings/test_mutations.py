@@ -131,7 +131,6 @@ NONSENSE = (
     "sweep.utilisation=2.0",
     "sweep.utilisation=1.0e-300",
     "sweep.gpu_memory_gb=1.0e-9",
-    "sweep.tables=[]",
     "sweep.price_per_gpu_hour=-1.0",
     "simulate.nodes=1000000000",
     "simulate.repeats=1000000000",

@@ -9,8 +9,8 @@ import pytest
 from setr.errors import InputError
 from setr.settings.config import Config, check_recipe, load_config
 from setr.settings.recipe_rules import RECIPE_RULES
-from setr.study.choices import DATASETS
-from setr.study.recipes import Recipe, recipe
+from setr.study.published import DATASETS, recipe
+from setr.study.recipes import Recipe
 
 
 def holds_numbers(hint):

@@ -4,7 +4,7 @@ import pytest
 
 from setr.errors import InputError
 from setr.study.cells import by_training, cells, find_cell, select_cells
-from setr.study.tables import load_tables
+from setr.study.shelf import setr_study
 
 
 def test_number_of_printed_values_in_each_table() -> None:
@@ -69,7 +69,7 @@ def test_competitors_are_quoted_and_not_trained() -> None:
 
 
 def test_columns_never_mix_protocols() -> None:
-    for table in load_tables().tables:
+    for table in setr_study().tables:
         for column in table.columns:
             kinds = {cell.protocol for cell in cells([table.number]) if cell.column == column.id}
             assert len(kinds) == 1, (table.number, column.id)

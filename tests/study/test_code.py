@@ -199,3 +199,120 @@ def test_scoring_has_a_code_of_its_own() -> None:
     names = {":".join(place) for place in code_slice(code.SCORING).definitions}
     assert {"setr.evaluation.metrics:scores", "setr.evaluation.inference:predict_sampled"} <= names
     assert not any(name.startswith("setr.training") for name in names)
+
+
+OWN = '''"""A head."""
+
+import math
+from torch import nn
+from setr.models.decoders.blocks import ChannelNorm
+
+WIDTH = 2
+
+
+def helper(x, factor=WIDTH):
+    """Said."""
+    if x is None:
+        raise ValueError("nothing given")
+    result = x * factor
+    return result
+
+
+def other(x):
+    return x
+
+
+class Part(nn.Module):
+    def forward(self, x):
+        return math.sqrt(2) * x
+
+
+class Head(nn.Module):
+    """The head."""
+
+    def __init__(self, channels_in, num_classes):
+        super().__init__()
+        self.norm, self.part = ChannelNorm(channels_in[0]), Part()
+
+    def forward(self, features, image_size):
+        return helper(self.part(self.norm(features[0])))
+'''
+PARTS = frozenset({"SegmenterSpec", "EncoderSize", "OwnHeadSpec"})
+
+
+def own_code(text: str = OWN, source: str = "mine.py:Head") -> Slice:
+    return training_code(PARTS, {source: text})
+
+
+def test_a_users_own_file_counts_with_what_its_class_reaches_there_and_here() -> None:
+    found = own_code()
+    assert set(found.modules["mine.py"]) == {"Head", "Part", "WIDTH", "helper"}
+    definitions = {":".join(place) for place in found.definitions}
+    assert {
+        "setr.models.decoders.blocks:ChannelNorm",
+        "setr.models.own_head:OwnHeadSpec",
+        "setr.models.segmenter:seeded_own_segmenter",
+        "setr.models.segmenter:initialised_but_own",
+    } <= definitions
+    assert not any("own_code" in place for place in definitions)
+    assert set(own_code(OWN, "lab.heads:Head").modules) >= {"lab/heads.py"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"""A head."""', '"""Another text."""\n# and a comment'),
+        ('    """Said."""\n', ""),
+        ('"nothing given"', 'f"nothing given: {x}"'),
+        ("    result = x * factor\n    return result", "    y = x * factor\n    return y"),
+        ("def other(x):\n    return x", "def other(x):\n    return -x"),
+        ("import math", "import math\nimport json"),
+        ("self, channels_in, num_classes", "self, channels_in: tuple, num_classes: int"),
+    ],
+)
+def test_wording_of_a_users_own_file_does_not_count(before: str, after: str) -> None:
+    assert before in OWN
+    assert own_code(OWN.replace(before, after, 1)).sha256 == own_code().sha256
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "named"),
+    [
+        ("WIDTH = 2", "WIDTH = 3", "mine.py (WIDTH)"),
+        ("x * factor", "x + factor", "mine.py (helper)"),
+        ("math.sqrt(2)", "math.sqrt(3)", "mine.py (Part)"),
+        ("import math\n", "import cmath as math\n", "mine.py (Part)"),
+        ("features[0]", "features[-1]", "mine.py (Head)"),
+        ("WIDTH = 2", "import torch\nWIDTH = 2\ntorch.set_num_threads(1)", "mine.py (<module>)"),
+    ],
+)
+def test_what_a_users_own_file_computes_counts_and_is_named(before: str, after: str, named: str) -> None:
+    assert before in OWN
+    changed = own_code(OWN.replace(before, after, 1))
+    assert changed.sha256 != own_code().sha256
+    assert differing_modules(own_code().modules, changed.modules) == [named]
+
+
+def test_a_users_own_file_touches_no_other_experiment() -> None:
+    without = training_code(parts_of("setr-pup")).sha256
+    own_code()
+    assert training_code(parts_of("setr-pup")).sha256 == without
+    definitions = {name for _, name in training_code(parts_of("setr-pup")).definitions}
+    assert not {"OwnHeadSpec", "seeded_own_segmenter", "initialised_but_own"} & definitions
+
+
+def test_two_users_own_classes_of_one_file_have_one_text() -> None:
+    found = training_code(PARTS, {"mine.py:Head": OWN, "mine.py:Part": OWN})
+    assert found.sha256 == own_code().sha256  # the other is reached from it anyway
+    with pytest.raises(InputError, match=r"E_OWN_CODE.*two texts"):
+        training_code(PARTS, {"mine.py:Head": OWN, "mine.py:Part": OWN + "\n"})
+
+
+def test_code_that_is_no_python_is_named_by_file_and_line(tmp_path: Path) -> None:
+    package = tmp_path / "setr"
+    package.mkdir()
+    (package / "broken.py").write_text("def root():\n    return (1\n\n\nx = = 2\n")
+    with pytest.raises(InputError, match=r"E_CODE_SYNTAX \| not Python: .*broken.py:[0-9]+") as caught:
+        code_slice(["setr.broken:root"], package=package)
+    assert caught.value.exit_status == 2
+    assert len(str(caught.value).splitlines()) == 1

@@ -5,7 +5,7 @@ import pytest
 from setr.errors import InputError
 from setr.models.variants import structure_record, variant_spec
 from setr.study.experiment import Experiment, canonical_json, identity_of, sha256_of
-from setr.study.recipes import recipe
+from setr.study.published import recipe
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from setr.errors import InputError
 from setr.settings.config import MiniatureConfig
 from setr.study.miniature import miniature_protocol, miniature_recipe
 from setr.study.protocols import Protocol
-from setr.study.recipes import recipe
+from setr.study.published import recipe
 
 CONFIG = MiniatureConfig(
     iterations={"80k": 25},

@@ -2,9 +2,9 @@ import dataclasses
 
 import pytest
 
-from setr.data.reading.published import ANY_LONG_SIDE
 from setr.errors import InputError
-from setr.study.protocols import Protocol, protocol
+from setr.study.protocols import ANY_LONG_SIDE, Protocol
+from setr.study.published import protocol
 
 
 def test_single_scale_windows_are_the_released_ones() -> None:

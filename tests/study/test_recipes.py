@@ -2,16 +2,11 @@ import dataclasses
 
 import pytest
 
-from setr.data.reading.datasets import DATASETS as DATA_SETS
-from setr.data.reading.datasets import PUBLISHED
-from setr.data.reading.published import Geometry
 from setr.errors import InputError
 from setr.models.flavours import FLAVOURS
 from setr.models.variants import decoder_of_variant
-from setr.study import recipes
-from setr.study.choices import DATASETS, DECODERS
-from setr.study.protocols import protocol
-from setr.study.recipes import Recipe, iterations, recipe
+from setr.study.published import DATASETS, DECODERS, recipe
+from setr.study.recipes import Recipe, iterations
 
 
 @pytest.mark.parametrize(
@@ -204,24 +199,3 @@ def test_every_number_of_a_baselines_recipe(dataset: str, decoder: str) -> None:
         "poly_end": "iterations",
     }
     assert found == published
-
-
-def test_one_record_gives_a_data_set_its_recipes_and_protocols(monkeypatch: pytest.MonkeyPatch) -> None:
-    like, published = DATA_SETS["ade20k"], PUBLISHED["ade20k"]
-    record = dataclasses.replace(
-        published,
-        dataset="rooms",
-        batch_size=4,
-        setr=Geometry((320, 320), stride=(200, 200), base_size=(1024, 320)),
-        base_lr={"authors": {"pup": 0.02}},
-        stop_at_one={},
-    )
-    monkeypatch.setitem(DATA_SETS, "rooms", dataclasses.replace(like, name="rooms", published=record))
-    monkeypatch.setitem(PUBLISHED, "rooms", record)
-    monkeypatch.setattr(recipes, "DATASETS", (*DATASETS, "rooms"))
-    made, scored = recipe("rooms", "pup", "80k"), protocol("rooms", "pup", "ms")
-    assert (made.batch_size, made.crop_size, made.base_size, made.base_lr) == (4, (320, 320), (1024, 320), 0.02)
-    assert (scored.window, scored.stride, scored.resize) == ((320, 320), (200, 200), (1024, 320))
-    assert (len(scored.ratios), scored.num_classes) == (6, 150)
-    with pytest.raises(InputError, match="no base learning rate"):
-        recipe("rooms", "mla", "80k")

@@ -13,7 +13,8 @@ from setr.models.variants import ENCODERS, structure_record, variant_spec
 from setr.study import spec
 from setr.study.cells import by_training, cells
 from setr.study.experiment import Experiment, canonical_json
-from setr.study.recipes import Recipe, recipe
+from setr.study.published import recipe
+from setr.study.recipes import Recipe
 from setr.study.spec import BASE, NOT_IN_SPEC, base_value, differences
 
 WRITTEN = Path(__file__).with_name("specs.json")  # {name: spec}; it only ever grows

@@ -7,9 +7,12 @@ import pytest
 import torch
 
 from setr.errors import InputError
+from setr.models.decoders.up_head import UpHeadSpec
 from setr.models.encoder import run_block
-from setr.models.segmenter import Segmenter, build_model
-from setr.models.specification import EncoderSize
+from setr.models.encoder_facts import encoder_facts
+from setr.models.segmenter import Segmenter, build_model, build_segmenter
+from setr.models.specification import EncoderSize, SegmenterSpec, TimmSpec
+from setr.models.timm_miniatures import miniature_options
 from setr.settings.run import COMPILE_FROM, RunSettings
 from setr.settings.strict import build
 from setr.training.distributed import Stopped
@@ -149,3 +152,44 @@ def test_the_start_event_says_what_was_used(plain: Path) -> None:
         "activation_checkpointing": False,
         "optimizer_kernel": "fused",
     }
+
+
+def timm_model(name: str, *, frozen: bool = False) -> Segmenter:
+    torch.manual_seed(0)
+    encoder = TimmSpec(name, miniature_options(name))
+    head = UpHeadSpec(encoder_facts(encoder).channels[3], 8)
+    return build_segmenter(SegmenterSpec(encoder, (16, 16), 4, head, (3,), frozen=frozen))
+
+
+@pytest.mark.parametrize("name", ["vit_small_patch16_dinov3.lvd1689m", "swin_tiny_patch4_window7_224.ms_in22k"])
+def test_layers_of_timms_encoders_are_recomputed_too(name: str, tmp_path: Path) -> None:
+    for folder, checkpointing in (("kept", False), ("recomputed", True)):
+        settings = {"iterations": 3, "checkpoint_every": 3, "evaluate_every": 3}
+        run(tmp_path / folder, model=timm_model(name), activation_checkpointing=checkpointing, **settings)
+    same_losses(tmp_path / "recomputed", tmp_path / "kept", 1e-4)
+    model = timm_model(name)
+    prepare_model(model, RunSettings(activation_checkpointing=True).on_device("cpu", steps=1))
+    assert any(getattr(module, "grad_checkpointing", False) for module in model.encoder.modules())
+    release_model(model)
+    assert not any(getattr(module, "grad_checkpointing", False) for module in model.encoder.modules())
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [("vit_small_patch16_dinov3.lvd1689m", False), ("convnext_tiny.fb_in22k", True), ("resnet50c.gluon_in1k", True)],
+)
+def test_channels_last_is_for_maps_and_not_for_tokens(name: str, last: bool) -> None:
+    model = timm_model(name)
+    prepare_model(model, RunSettings(channels_last=True).on_device("cpu", steps=1))
+    wide = [p for p in model.encoder.parameters() if p.ndim == 4 and min(p.shape[1:]) > 1]
+    assert wide
+    assert all(p.is_contiguous(memory_format=torch.channels_last) is last for p in wide)
+
+
+def test_a_frozen_encoder_is_as_it_was_after_a_training(tmp_path: Path) -> None:
+    model = timm_model("resnet50c.gluon_in1k", frozen=True)  # with running statistics
+    before = {name: value.clone() for name, value in model.encoder.state_dict().items()}
+    run(tmp_path, model=model, iterations=3, checkpoint_every=3, evaluate_every=3)
+    assert all(torch.equal(value, before[name]) for name, value in model.encoder.state_dict().items())
+    untrained = timm_model("resnet50c.gluon_in1k")
+    assert not torch.equal(model.decode_head.classifier.weight, untrained.decode_head.classifier.weight)

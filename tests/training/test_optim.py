@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from setr.errors import InputError
+from setr.models.segmenter import build_segmenter
 from setr.study.recipes import Recipe
 from setr.training.optim import (
     build_optimizer,
@@ -16,6 +17,7 @@ from setr.training.optim import (
     set_learning_rate,
 )
 from tests.helpers.tiny_training import tiny_model
+from tests.models.test_timm_encoder import timm_spec
 
 
 class Encoder(nn.Module):
@@ -145,3 +147,30 @@ def test_update_is_sgd_with_momentum_as_published():
         built.step()
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(parameter.detach(), expected[name][0], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "last", "between"),
+    [
+        ("vit_base_patch16_clip_224.openai", ("norm_pre.weight", "pos_embed"), "blocks.3.mlp.fc1.weight", 4),
+        ("swin_tiny_patch4_window7_224.ms_in22k", ("patch_embed.proj.weight",), "layers.3.blocks.1.mlp.fc1.weight", 8),
+        ("convnext_tiny.fb_in22k", ("stem.0.weight",), "stages.3.blocks.0.mlp.fc1.weight", 5),
+    ],
+)
+def test_layer_decay_goes_by_the_layers_of_timms_families(name, first, last, between):
+    """The last layer trains at d, each one before it at d times less, what stands before the first at d**(n + 1)."""
+    model = build_segmenter(timm_spec(name))
+    groups = parameter_groups(model, Recipe(optimizer="adamw", layer_decay=0.5, head_lr_multiplier=1.0))
+    found = {entry: group["lr_multiplier"] for group in groups for entry in group["names"]}
+    assert found[f"encoder.body.{last}"] == 0.5
+    assert all(found[f"encoder.body.{entry}"] == 0.5 ** (between + 1) for entry in first)
+    assert {rate for entry, rate in found.items() if entry.startswith("decode_head.")} == {1.0}
+    assert len({rate for entry, rate in found.items() if entry.startswith("encoder.")}) == between + 1
+
+
+def test_what_a_family_spares_from_weight_decay_is_spared():
+    model = build_segmenter(timm_spec("swin_tiny_patch4_window7_224.ms_in22k"))
+    groups = parameter_groups(model, Recipe(optimizer="adamw", weight_decay=0.05))
+    decay = {entry: group["weight_decay"] for group in groups for entry in group["names"]}
+    assert decay["encoder.body.layers.0.blocks.0.attn.relative_position_bias_table"] == 0.0
+    assert decay["encoder.body.layers.0.blocks.0.attn.qkv.weight"] == 0.05

@@ -16,7 +16,7 @@ import torch
 
 from setr.errors import EnvironmentFailure
 from setr.record import checkpoint
-from setr.record.equivalences import is_equivalent, record
+from setr.record.equivalences import Verdict, is_equivalent, record
 from setr.record.files import TRACE
 from setr.record.trace import read_trace, write_trace
 from setr.training import computation
@@ -67,6 +67,32 @@ def test_the_same_code_is_equal_to_the_bit_and_nothing_is_written(trained):
     assert evidence["trace"] == trained.trace
     assert evidence["differences"] == []
     assert everything_in(trained.folder) == before
+
+
+def test_a_replay_says_which_gradient_norms_it_met(copied):
+    trace = read_trace(copied.folder / TRACE)
+    steps = trace.steps.copy()
+    replayed = {0, 1, 2, 3} | {step + beyond for step in trace.kept if step < 12 for beyond in range(3)}
+    met = steps["gradient_norm"][sorted(step for step in replayed if step < 12)]
+    evidence = replay_tiny(copied, **OPTIONS).evidence
+    assert evidence["gradient_norms"]["replayed"] == [met.min(), met.max()]
+    norms = steps["gradient_norm"]
+    assert evidence["gradient_norms"]["training"] == [norms.min(), norms.max()]
+
+
+@pytest.mark.parametrize(
+    ("replayed", "training", "said"),
+    [
+        ([0.5, 8.0], [0.5, 8.0], ""),
+        ([0.5, 7.0], [0.5, 8.0], "gradient norms 0.5 to 7, the training's were 0.5 to 8"),
+        ([0.6, 8.0], [0.5, 8.0], "gradient norms 0.6 to 8, the training's were 0.5 to 8"),
+        (None, [0.5, 8.0], ""),
+    ],
+)
+def test_what_no_replayed_step_reached_is_told(replayed, training, said):
+    verdict = Verdict(True, True, 0.0, "", {"gradient_norms": {"replayed": replayed, "training": training}})
+    assert verdict.norms_apart.endswith(said)
+    assert bool(verdict.norms_apart) == bool(said)
 
 
 def test_what_is_written_down_of_a_replay_is_a_proof(copied):
@@ -233,7 +259,7 @@ def test_another_model_is_noticed(trained, model, said):
     assert verdict.first_difference.startswith(said), verdict.first_difference
 
 
-def test_code_that_fails_is_a_difference(trained, monkeypatch):
+def test_code_that_fails_proves_nothing(trained, monkeypatch):
     def fail(optimizer):
         raise error
 

@@ -2,6 +2,7 @@
 
 import ast
 import random
+import re
 
 from benchmarks.identity.edits.editing import (
     Edit,
@@ -13,24 +14,22 @@ from benchmarks.identity.edits.editing import (
     with_statement,
 )
 
-VARIANTS, TABLE = "setr/models/variants.py", "setr/models/decoders/table.py"
+STUDY, TABLE = "studies/setr.yaml", "setr/models/decoders/table.py"
 RECIPES, SPEC, STEP = "setr/study/recipes.py", "setr/study/spec.py", "setr/training/step.py"
 READERS = ("ade20k", "camvid", "cityscapes", "pascal_context")
 _WORDS = ("wide", "deep", "small", "plain", "double", "twin", "late", "early", "third", "north")
 
 
 def row(sources: Sources, rng: random.Random) -> Edit:
-    """One more row in the table of variants, like one that is there."""
-    [table] = [node for name, node in definitions(sources.tree(VARIANTS)) if name == "VARIANTS"]
-    rows = [
-        part for part in ast.walk(table) if isinstance(part, ast.Call) and getattr(part.func, "id", "") == "Variant"
-    ]
-    like, place = rng.choice(rows), rng.choice(rows)
-    name = f"{like.args[0].value}-{rng.choice(_WORDS)}"  # type: ignore[attr-defined]
-    arguments = [repr(name), *(ast.unparse(part) for part in like.args[1:])]
-    lines = sources.text(VARIANTS).splitlines(keepends=True)
-    lines.insert(place.lineno - 1, f"        Variant({', '.join(arguments)}),\n")
-    return Edit("", f"variant {name} before {place.args[0].value}", {VARIANTS: "".join(lines)})  # type: ignore[attr-defined]
+    """One more model in SETR's study, like one that is there."""
+    lines = sources.text(STUDY).splitlines(keepends=True)
+    models = [index for index, line in enumerate(lines) if re.match(r"  [\w-]+: \{decoder: ", line)]
+    like, place = rng.choice(models), rng.choice(models)
+    known, parts = lines[like].strip().split(": ", 1)
+    name = f"{known}-{rng.choice(_WORDS)}"
+    before = lines[place].strip().split(":")[0]
+    lines.insert(place, f"  {name}: {parts}\n")
+    return Edit("", f"model {name} before {before}", {STUDY: "".join(lines)})
 
 
 def decoder(sources: Sources, rng: random.Random) -> Edit:

@@ -6,7 +6,7 @@ Names (the first of each synonym list) and order: objectInfo150.txt of the chall
 from dataclasses import replace
 from pathlib import Path
 
-from setr.data.reading.published import Geometry, Published, Server
+from setr.data.reading.published import Published, Server
 from setr.data.reading.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem
 from setr.data.reading.sources import Files, find_files
 from setr.errors import InputError
@@ -104,21 +104,7 @@ def _refuse_full_release(images: Files, root: Path) -> None:
 
 
 _SPLITS = {"train": 20210, "val": 2000, "test": 3352}
-_WHOLE = Geometry((512, 512), stride=(512, 512), base_size=(2048, 512), mode="whole")
-PUBLISHED = Published(
-    dataset="ade20k",
-    image_size=(512, 683),
-    batch_size=16,
-    setr=Geometry((512, 512), stride=(341, 341), base_size=(2048, 512)),
-    base_lr={
-        "authors": {"naive": 0.01, "pup": 0.001, "mla": 0.001},
-        "paper": {"naive": 0.001, "pup": 0.001, "mla": 0.001},
-        "mmseg": {"naive": 0.01, "pup": 0.001, "mla": 0.001},
-    },
-    baselines={"fcn": _WHOLE, "semantic-fpn": _WHOLE},
-    # PUP's configuration stopped there until May 2021.
-    stop_at_one={"authors-2021-03": ("naive", "pup", "mla"), "authors-head": ("naive", "mla")},
-)
+PUBLISHED = Published(dataset="ade20k", image_size=(512, 683))
 _SERVER = Server(
     name="ade20k",
     ids=tuple(range(1, 151)),

@@ -1,10 +1,8 @@
 """CamVid in the 11-class form published with SegNet: 480x360, `train/` and `trainannot/` side by side."""
 
-from dataclasses import replace
 from pathlib import Path
 
-from setr.data.reading import cityscapes
-from setr.data.reading.published import Geometry
+from setr.data.reading.published import Published
 from setr.data.reading.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem
 from setr.data.reading.sources import find_files
 
@@ -49,15 +47,7 @@ def _key(path: str) -> str | None:
     return stem(path, ".png")
 
 
-# CamVid is not in the paper: Cityscapes' recipe at its images' own 480 x 360 pixels, the crop the largest multiple of
-# the patch inside; windows of the crop.
-PUBLISHED = replace(
-    cityscapes.PUBLISHED,
-    dataset="camvid",
-    image_size=(360, 480),
-    setr=Geometry((352, 480), stride=(235, 320), base_size=None),
-    baselines={},
-)
+PUBLISHED = Published(dataset="camvid", image_size=(360, 480))
 
 CAMVID = Dataset(
     name="camvid",

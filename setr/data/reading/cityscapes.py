@@ -4,7 +4,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from setr.data.reading.published import Geometry, Published, Server
+from setr.data.reading.published import Published, Server
 from setr.data.reading.samples import Color, Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem
 from setr.data.reading.sources import find_files
 
@@ -85,22 +85,7 @@ def _key(path: str, *, ending: str) -> str | None:
 
 
 _SPLITS = {"train": 2975, "val": 500, "test": 1525, "train_extra": 19998}
-PUBLISHED = Published(
-    dataset="cityscapes",
-    image_size=(1024, 2048),
-    batch_size=8,
-    setr=Geometry((768, 768), stride=(512, 512), base_size=(2049, 1025)),
-    base_lr={
-        "authors": {"naive": 0.01, "pup": 0.01, "mla": 0.002},
-        "paper": {"naive": 0.01, "pup": 0.01, "mla": 0.01},
-        "mmseg": {"naive": 0.01, "pup": 0.01, "mla": 0.002},
-    },
-    # 769 for dilated FCN is the crop whose numbers the paper prints; Semantic FPN has 512 x 1024 only.
-    baselines={
-        "fcn": Geometry((769, 769), stride=(513, 513), base_size=(2049, 1025)),
-        "semantic-fpn": Geometry((512, 1024), stride=(512, 1024), base_size=(2048, 1024), mode="whole"),
-    },
-)
+PUBLISHED = Published(dataset="cityscapes", image_size=(1024, 2048))
 _SERVER = Server(
     name="cityscapes",
     ids=TRAIN_ID_TO_ID,

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from setr.data.reading.published import ANY_LONG_SIDE, Geometry, Published
+from setr.data.reading.published import Published
 from setr.data.reading.samples import Dataset, LabelFamily, Listing, allow, keyed, layout_error, pair, stem, voc_color
 from setr.data.reading.sources import Files, Source, find_file, find_files, read_bytes
 from setr.errors import InputError
@@ -153,23 +153,7 @@ def _wide_map(*, background: int) -> tuple[int, ...]:
     return tuple(position.get(raw, background) for raw in range(NUM_RAW_LABELS + 1))
 
 
-_BASELINE = Geometry((480, 480), stride=(320, 320), base_size=(520, 520))
-PUBLISHED = Published(
-    dataset="pascal_context",
-    image_size=(375, 500),
-    batch_size=16,
-    # The authors score single scale at short side 520; (520, 520) bounds the long side, as the baselines have it.
-    setr=replace(_BASELINE, single_scale=(ANY_LONG_SIDE, 520)),
-    # mmsegmentation ships no SETR recipe for it.
-    base_lr={
-        "authors": {"naive": 0.01, "pup": 0.001, "mla": 0.001},
-        "paper": {"naive": 0.001, "pup": 0.001, "mla": 0.001},
-    },
-    baselines={"fcn": _BASELINE, "semantic-fpn": _BASELINE},
-    # Its own rate and decay for every model of that toolbox; no Semantic FPN was published on it.
-    baseline_lr=0.004,
-    baseline_weight_decay=1.0e-4,
-)
+PUBLISHED = Published(dataset="pascal_context", image_size=(375, 500))
 
 PASCAL_CONTEXT = Dataset(
     name="pascal_context",

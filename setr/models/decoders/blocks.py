@@ -9,6 +9,7 @@ heads), i counts from the **shallowest** layer, and so do the channels that the 
 stores `feat_extract`, `up_convs` and `auxiliary_head` of MLA deepest first, and its classifier reads deepest first.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -36,6 +37,22 @@ class ChannelNorm(nn.LayerNorm):
     def forward(self, x: Tensor) -> Tensor:
         """Return (B, C, h, w), channels_last in memory."""
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class ChannelLinear(nn.Linear):
+    """Linear over the channels of (B, C, h, w); no copy for features that come from tokens."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (B, C', h, w), channels_last in memory."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def fitted(x: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return x (B, C, h, w) resized bilinearly (align_corners False) to `size`; x itself if it has it."""
+    # While exporting, sizes are symbols: comparing them would fix the image size for good.
+    if not torch.compiler.is_exporting() and tuple(x.shape[-2:]) == size:
+        return x
+    return F.interpolate(x, size=size, mode="bilinear", align_corners=False)
 
 
 def upsample(x: Tensor, scale: int, *, align_corners: bool = False) -> Tensor:

@@ -5,15 +5,20 @@ No file of this folder loads torch but those of modules, which a spec's `build_h
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+from setr.errors import InputError
 from setr.models.counter import Activation, Tally
+from setr.models.encoder_facts import EncoderFacts, encoder_facts
 from setr.models.flavours import Flavour
 from setr.models.importing.shapes import Shapes
 from setr.models.importing.stored_config import StoredConfig
-from setr.models.specification import EncoderSize, HeadSpec, ResNetSpec
+from setr.models.specification import EncoderSize, HeadSpec, ResNetSpec, TimmSpec
 
 LARGE_DEPTH, BASE_DEPTH = 24, 12  # layers of T-Large, of which the paper counts, and of T-Base
+USUAL_HEAD_WIDTH = 64  # of attention, in every published transformer
+MINIATURE_SHRINK = 8  # of a decoder's channels
 
 
 def taps_of(layers: Sequence[int], depth: int, *, full_depth: int = LARGE_DEPTH) -> tuple[int, ...]:
@@ -21,34 +26,114 @@ def taps_of(layers: Sequence[int], depth: int, *, full_depth: int = LARGE_DEPTH)
     return tuple(max(layer * depth // full_depth, 1) - 1 for layer in layers)
 
 
+def spread(facts: EncoderFacts, count: int) -> tuple[int, ...]:
+    """Returns `count` layers (from 0) of a plain transformer at equal distances, the last included; or its last stages.
+
+    A pyramid that has fewer stages than `count` gives all of them.
+    """
+    depth = len(facts.channels)
+    if facts.pyramid:
+        return tuple(range(max(depth - count, 0), depth))
+    return taps_of(range(1, count + 1), depth, full_depth=count)
+
+
 @dataclass(frozen=True)
 class Asked:
     """The model that a row of the tables asks for."""
 
-    row: str  # the encoder's name in it: t-base | t-large | r-101 | r-101-bit
-    encoder: EncoderSize | ResNetSpec
+    row: str  # the encoder's name in it: t-base | t-large | r-101 | r-101-bit | timm's
+    encoder: EncoderSize | ResNetSpec | TimmSpec
     rules: Flavour
     num_classes: int
     crop_size: tuple[int, int]  # H, W pixels
     miniature: bool = False
+    taps: tuple[int, ...] = ()  # layers or stages, from 0, that the decoder is to read; empty: its own choice
+
+    @cached_property
+    def facts(self) -> EncoderFacts:
+        """Returns what the encoder's layers or stages give."""
+        return encoder_facts(self.encoder)
 
     @property
     def size(self) -> EncoderSize:
-        """Returns the transformer's size."""
-        assert isinstance(self.encoder, EncoderSize)
-        return self.encoder
+        """Returns the size of a plain transformer, one of timm's seen as the paper's are.
+
+        Raises InputError for an encoder that has stages.
+        """
+        if isinstance(self.encoder, EncoderSize):
+            return self.encoder
+        facts = self.facts
+        if facts.pyramid:
+            raise InputError(
+                "E_DECODER",
+                "this decoder reads layers of one size, and the encoder has stages",
+                found=self.encoder.name,
+                expected="a plain transformer",
+                remedy="upernet, segformer, dpt and linear read stages too",
+            )
+        width = facts.channels[-1]
+        return EncoderSize(
+            self.encoder.name,
+            embed_dim=width,
+            depth=len(facts.channels),
+            num_heads=max(1, width // USUAL_HEAD_WIDTH),  # no decoder reads it
+            patch_size=facts.strides[-1],
+            decoder_channels=self.decoder_channels,
+        )
 
     @property
-    def resnet(self) -> ResNetSpec:
-        """Returns the ResNet."""
-        assert isinstance(self.encoder, ResNetSpec)
-        return self.encoder
+    def decoder_channels(self) -> int:
+        """Returns the width of the paper's decoders on this encoder."""
+        return self.encoder.decoder_channels if isinstance(self.encoder, EncoderSize) else self.width(256)
+
+    @property
+    def norm(self) -> bool:
+        """Returns whether a decoder normalises what it reads: a ResNet's stages end in BatchNorms of their own."""
+        return not isinstance(self.encoder, ResNetSpec)
+
+    def width(self, published: int) -> int:
+        """Returns the channels of a decoder whose published number is this: an eighth of it in miniature."""
+        return published // MINIATURE_SHRINK if self.miniature else published
+
+    def reading(self, count: int) -> tuple[int, ...]:
+        """Returns what a decoder of `count` maps reads, from 0: what was asked for, or its own choice."""
+        return self.taps or spread(self.facts, count)
+
+    def channels_in(self, taps: Sequence[int]) -> tuple[int, ...]:
+        """Returns the channels of these maps."""
+        return tuple(self.facts.channels[tap] for tap in taps)
+
+    def stages_in(self, taps: Sequence[int]) -> tuple[int, ...]:
+        """Returns the channels of these stages; raises InputError for an encoder that has none."""
+        if not self.facts.pyramid:
+            raise InputError(
+                "E_DECODER",
+                "this decoder reads stages of falling resolution, and the encoder has layers of one",
+                found=self.encoder.name,
+                expected="a ResNet or another pyramid",
+                remedy="upernet and segformer make a pyramid of such layers",
+            )
+        return self.channels_in(taps)
 
     def auxiliary_taps(self, decoder: str, layers: Sequence[int]) -> tuple[int, ...]:
-        """Returns the block indices of auxiliary heads, for `layers` (from 1) of T-Large; T-Base may have its own."""
+        """Returns what auxiliary heads read, from 0: `layers` (from 1) of T-Large; T-Base may have its own.
+
+        Of a pyramid: the stage before the one that the decoder reads.
+        """
+        if self.facts.pyramid:
+            return self.before(self.reading(1)[-1])
+        depth = len(self.facts.channels)
         if self.row == "t-base" and self.rules.base_auxiliary_layers is not None:
-            return taps_of(self.rules.base_auxiliary_layers[decoder], self.size.depth, full_depth=BASE_DEPTH)
-        return taps_of(layers, self.size.depth)
+            return taps_of(self.rules.base_auxiliary_layers[decoder], depth, full_depth=BASE_DEPTH)
+        return taps_of(layers, depth)
+
+    def before(self, last: int) -> tuple[int, ...]:
+        """Returns where the one auxiliary head of a CNN's decoder stands: a stage, or a quarter of the layers, earlier.
+
+        Empty if nothing is earlier.
+        """
+        earlier = last - (1 if self.facts.pyramid else max(1, len(self.facts.channels) // 4))
+        return (earlier,) if earlier >= 0 else ()
 
 
 @dataclass(frozen=True)
@@ -89,13 +174,17 @@ class Decoder:
     spec: type[HeadSpec]
     layers: tuple[int, ...]  # that it reads, from 1, shallow first: of T-Large's 24 (paper section 4), or stages
     heads: Callable[[Asked], Heads]  # what a row of the tables means
-    cost: HeadCost  # counts spec, features, image size (H, W pixels) and classes; returns the logits
+    # Counts spec, features, image size (H, W pixels) and classes; returns the logits. None: counted from the module.
+    cost: HeadCost | None = None
     neck_cost: Callable[[Any, Sequence[Activation], Tally], list[Activation]] | None = None  # counts a neck before
     made: Callable[[Any], bool] = lambda spec: True  # of specs of that class: whether this decoder has it
     recognised: Callable[[Shapes], bool] | None = None  # whether a checkpoint's tensors are this decoder's
     inferred: Callable[[Tensors], Heads] | None = None  # its structure then; what layers are read is decided apart
-    output_stride: int = 0  # of the ResNet that it stands on; 0: it reads a transformer
+    output_stride: int = 0  # of the ResNet that it stands on in the tables; 0: it reads a transformer there
+    any_number: bool = False  # it reads as many maps as it is given; False: as many as `layers`
     published_as: str = "naive"  # the decoder whose published recipes and protocols it takes
+    # The heads once options stand in the decoder's spec: auxiliary heads that read its neck follow the neck's width.
+    agreed: Callable[[Heads], Heads] = lambda heads: heads
     owns_unused_convolution: bool = False  # the paper counts one from 512 channels to the classes in each such head
 
     def taps(self, depth: int) -> tuple[int, ...]:
@@ -103,6 +192,12 @@ class Decoder:
         if self.output_stride:
             return tuple(stage - 1 for stage in self.layers)
         return taps_of(self.layers, depth)
+
+    def taps_on(self, asked: Asked) -> tuple[int, ...]:
+        """Returns the layers or stages, from 0, that it reads of any encoder, unless others were asked for."""
+        if asked.taps or asked.facts.pyramid or self.output_stride:
+            return asked.reading(len(self.layers))
+        return taps_of(self.layers, len(asked.facts.channels))
 
     def has(self, spec: HeadSpec) -> bool:
         """Returns whether a spec is one of this decoder."""

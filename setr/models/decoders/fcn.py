@@ -33,14 +33,22 @@ class FCNHeadSpec(HeadSpec):
 
 def heads(asked: Asked) -> Heads:
     """Returns the heads of a row: the last stage's and, on the stage before, an auxiliary head."""
-    shrink = 8 if asked.miniature else 1
-    third, fourth = asked.resnet.stage_channels[2:]
+    last = asked.reading(1)[-1]
+    taps = asked.before(last)
     return Heads(
-        FCNHeadSpec(fourth, channels=512 // shrink),
-        (FCNHeadSpec(third, channels=256 // shrink, num_convs=1, concatenate=False),),
-        (2,),
+        FCNHeadSpec(asked.facts.channels[last], channels=asked.width(512)),
+        auxiliary(asked, taps),
+        taps,
         # The 769x769 models of the tables are trained and tested with aligned corners: 769 = 8 x 96 + 1.
         align_corners=all(side % 8 == 1 for side in asked.crop_size),
+    )
+
+
+def auxiliary(asked: Asked, taps: Sequence[int]) -> tuple[FCNHeadSpec, ...]:
+    """Returns the auxiliary head that UPerNet has too, one for each layer or stage: a single 3x3 convolution."""
+    return tuple(
+        FCNHeadSpec(width, channels=asked.width(256), num_convs=1, concatenate=False)
+        for width in asked.channels_in(taps)
     )
 
 

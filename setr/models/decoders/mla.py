@@ -1,8 +1,8 @@
 """MLA, multi-level aggregation: four layers, each projected, summed from the deepest up, convolved and concatenated."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from setr.models.counter import Activation, Tally
 from setr.models.decoders import up_head
@@ -49,10 +49,11 @@ class MLASpec(HeadSpec):
 def heads(asked: Asked) -> Heads:
     """Returns the heads of a row, by one flavour's rules."""
     rules, size = asked.rules, asked.size
+    levels = len(asked.reading(len(LAYERS)))
     neck = size.embed_dim // rules.mla_neck_divisor if rules.mla_neck_divisor else size.decoder_channels
     main = MLASpec(
         in_channels=size.embed_dim,
-        levels=len(LAYERS),
+        levels=levels,
         neck_channels=neck,
         inner_channels=neck if rules.mla_halves_at_last else neck // 2,
         head_channels=neck // 2,
@@ -62,9 +63,19 @@ def heads(asked: Asked) -> Heads:
     )
     if rules.mla_auxiliary_reads == "encoder":
         taps = asked.auxiliary_taps("mla", LAYERS)
-        return Heads(main, (up_head.single_stage(asked),) * len(taps), taps)
+        return Heads(main, up_head.auxiliary(asked, up_head.single_stage(asked), taps), taps)
     single = UpHeadSpec(neck, neck, up_scales=(), norm=False, classifier_bias=rules.mla_auxiliary_bias)
     return Heads(main, (single,) * main.levels, reads_neck=True)
+
+
+def agreed(heads: Heads) -> Heads:
+    """Returns the heads with auxiliary ones as wide as the neck that they read."""
+    if not heads.reads_neck:
+        return heads
+    main: Any = heads.decoder
+    width = main.neck_channels
+    single = tuple(replace(head, in_channels=width, channels=width) for head in heads.auxiliary)  # type: ignore[type-var]
+    return replace(heads, auxiliary=single)
 
 
 def neck_cost(spec: MLASpec, features: Sequence[Activation], tally: Tally) -> list[Activation]:
@@ -118,6 +129,8 @@ MLA = Decoder(
     neck_cost=neck_cost,
     recognised=recognised,
     inferred=inferred,
+    any_number=True,
+    agreed=agreed,
     published_as="mla",
     owns_unused_convolution=True,
 )

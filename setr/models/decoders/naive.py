@@ -19,7 +19,8 @@ def heads(asked: Asked) -> Heads:
     scale = up_head.to_stride_4(asked) if rules.naive_resizes_twice else 1
     ade20k = asked.num_classes == ADE20K.num_classes
     stages = rules.naive_auxiliary_stages_ade20k if ade20k else rules.naive_auxiliary_stages
-    return Heads(replace(naive, up_scales=(scale,)), (replace(naive, up_scales=(scale,) * stages),) * len(taps), taps)
+    auxiliary = up_head.auxiliary(asked, replace(naive, up_scales=(scale,) * stages), taps)
+    return Heads(replace(naive, up_scales=(scale,)), auxiliary, taps)
 
 
 def recognised(shapes: Shapes) -> bool:

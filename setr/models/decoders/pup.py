@@ -13,11 +13,12 @@ def heads(asked: Asked) -> Heads:
     """Returns the heads of a row, by one flavour's rules; another patch than 16 gets as many resizes as it needs."""
     rules, single = asked.rules, up_head.single_stage(asked)
     taps = asked.auxiliary_taps("pup", rules.pup_auxiliary_layers)
-    doublings = max(1, round(math.log2(asked.size.patch_size)))
+    doublings = max(1, round(math.log2(up_head.stride(asked))))
     last = 2 if rules.pup_last_stage_resizes else 1
     main = replace(single, kernel=3, up_scales=(2,) * (doublings - 1) + (last,))
     resizes = (up_head.to_stride_4(asked),) * rules.pup_auxiliary_resizes or (1,)
-    return Heads(main, (replace(single, kernel=rules.pup_auxiliary_kernel, up_scales=resizes),) * len(taps), taps)
+    auxiliary = replace(single, kernel=rules.pup_auxiliary_kernel, up_scales=resizes)
+    return Heads(main, up_head.auxiliary(asked, auxiliary, taps), taps)
 
 
 def recognised(shapes: Shapes) -> bool:

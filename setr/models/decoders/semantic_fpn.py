@@ -37,8 +37,8 @@ class FPNSpec(HeadSpec):
 
 def heads(asked: Asked) -> Heads:
     """Returns the head of a row."""
-    shrink = 8 if asked.miniature else 1
-    return Heads(FPNSpec(asked.resnet.stage_channels, channels=256 // shrink, head_channels=128 // shrink))
+    stages = asked.stages_in(asked.reading(4))
+    return Heads(FPNSpec(stages, channels=asked.width(256), head_channels=asked.width(128)))
 
 
 def neck_cost(spec: FPNSpec, features: Sequence[Activation], tally: Tally) -> list[Activation]:

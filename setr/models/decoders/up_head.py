@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from setr.models.counter import Activation, Tally
@@ -35,12 +35,23 @@ class UpHeadSpec(HeadSpec):
 
 def single_stage(asked: Asked) -> UpHeadSpec:
     """Returns one 1x1 convolution without a resize: what the decoders' records and auxiliary heads start from."""
-    return UpHeadSpec(asked.size.embed_dim, asked.size.decoder_channels, convolution_bias=asked.rules.convolution_bias)
+    width = asked.facts.channels[asked.reading(1)[-1]]
+    return UpHeadSpec(width, asked.decoder_channels, convolution_bias=asked.rules.convolution_bias)
+
+
+def stride(asked: Asked) -> int:
+    """Returns the stride of what is read last: of a plain transformer its patch."""
+    return asked.facts.strides[asked.reading(1)[-1]]
 
 
 def to_stride_4(asked: Asked) -> int:
     """Returns the resize that ends at stride 4: the paper's 4 for a patch of 16."""
-    return max(1, asked.size.patch_size // 4)
+    return max(1, stride(asked) // 4)
+
+
+def auxiliary(asked: Asked, spec: UpHeadSpec, taps: Sequence[int]) -> tuple[UpHeadSpec, ...]:
+    """Returns one auxiliary head like `spec` for each layer or stage."""
+    return tuple(replace(spec, in_channels=width) for width in asked.channels_in(taps))
 
 
 def cost(

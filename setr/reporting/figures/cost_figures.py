@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from setr.models.variants import decoder_of_variant
-from setr.reporting.figures.drawing import COLOURS, DECODER_NAMES, FAINT, MARKERS, Figure, svg
+from setr.reporting.figures.drawing import COLOURS, DECODER_NAMES, FAINT, MARKERS, Figure, decoder_style, svg
 from setr.reporting.numbers.chosen_cells import fullest, mean_of, results_of, row_name, two_digits, unique_cells
 from setr.reporting.numbers.results import Result
 from setr.reporting.numbers.tables import CellReport, TableReport
@@ -76,8 +75,9 @@ def _against(report: TableReport, cost: Cost) -> Figure | None:
         return None
     canvas = Canvas(figsize=(7.8, 4.4), layout="constrained")
     axis = canvas.subplots()
-    for index, (decoder, name) in enumerate(DECODER_NAMES.items()):
-        mine = [point for point in points if decoder_of_variant(point[2].cell.variant) == decoder]
+    for decoder in dict.fromkeys((*DECODER_NAMES, *(point[2].cell.model.decoder for point in points))):
+        index, name = decoder_style(decoder), DECODER_NAMES.get(decoder, decoder)
+        mine = [point for point in points if point[2].cell.model.decoder == decoder]
         if mine:
             x, y = [point[0] for point in mine], [point[1] for point in mine]
             axis.scatter(x, y, color=COLOURS[index], marker=MARKERS[index], s=34, label=name)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 
-from setr.models.variants import VARIANTS, decoder_of_variant
+from setr.models.variants import VARIANTS
 
 matplotlib.use("Agg")
 
@@ -69,9 +69,14 @@ class Figure:
 
 
 def decoder_shown(variant: str) -> str:
-    """Returns the decoder that figures show a variant under, "" for one of the reader's own."""
-    decoder = decoder_of_variant(variant) if variant in VARIANTS else ""
+    """Returns the decoder that figures show a variant of SETR's under, "" for one of the reader's own."""
+    decoder = VARIANTS[variant].decoder if variant in VARIANTS else ""
     return decoder if decoder in DECODER_NAMES else ""
+
+
+def decoder_style(decoder: str) -> int:
+    """Returns the place of a decoder's colour, marker and line; one of the reader's own has the last."""
+    return list(DECODER_NAMES).index(decoder) if decoder in DECODER_NAMES else len(DECODER_NAMES)
 
 
 def heat_map(canvas: Canvas, values: np.ndarray, names: tuple[Sequence[str], Sequence[str]], label: str) -> Axes:

@@ -22,10 +22,10 @@ from setr.study.protocols import Protocol
 PAIR_IMAGES, WORST_IMAGES = 5, 5
 
 
-def draw(wanted: Wanted, val: Path, device: str) -> list[Mosaic]:
+def draw(wanted: Wanted, val: Path, device: str, *, allow_code: bool = False) -> list[Mosaic]:
     """Returns the figures of one kind from the experiments' checkpoints and the prepared images in `val`."""
     shards = open_shards(val)
-    opened = [_open(one, device) for one in wanted.results]
+    opened = [_open(one, device, allow_code=allow_code) for one in wanted.results]
     manifest = shards.manifest
     names = Names(manifest.dataset, manifest.classes, manifest.palette, manifest.ignore_index)
     titles = [model_name(one) for one in wanted.results]
@@ -59,8 +59,8 @@ def worst_places(result: Result, images: int) -> list[int]:
     return [int(place) for place in order if np.isfinite(scores[place])]
 
 
-def _open(result: Result, device: str) -> Opened:
-    opened = open_model(Path(result.checkpoint or ""))
+def _open(result: Result, device: str, *, allow_code: bool) -> Opened:
+    opened = open_model(Path(result.checkpoint or ""), allow_code=allow_code)
     opened.model.to(device)
     return replace(opened, protocol=Protocol(**result.scores["ss"]["protocol"]))
 

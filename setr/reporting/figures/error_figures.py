@@ -8,14 +8,13 @@ from matplotlib.figure import Figure as Canvas
 from setr.errors import InputError
 from setr.evaluation.areas import read_arrays
 from setr.evaluation.calibration import BINS, PLACES, UNIT, expected_calibration_error, reliability
-from setr.models.variants import decoder_of_variant
 from setr.reporting.figures.drawing import (
     COLOURS,
-    DECODER_NAMES,
     LINES,
     MARKERS,
     PAPER,
     Figure,
+    decoder_style,
     heat_map,
     print_values,
     svg,
@@ -81,7 +80,7 @@ def calibration(reports: Sequence[TableReport]) -> Figure | None:
         error = None if counts is None else expected_calibration_error(counts)
         if counts is None or error is None:
             continue
-        shown.setdefault(decoder_of_variant(one.cell.variant), (one, counts))
+        shown.setdefault(one.cell.model.decoder, (one, counts))
         means = [two_digits(100 * value) for value in _totals(counts)]
         rows.append((row_name(one), one.cell.schedule, two_digits(error), *means, str(int(counts[0].sum()))))
     if not shown:
@@ -89,9 +88,8 @@ def calibration(reports: Sequence[TableReport]) -> Figure | None:
     canvas = Canvas(figsize=(8.6, 4.3), layout="constrained")
     axis, below = canvas.subplots(1, 2, width_ratios=(1.15, 1))
     axis.plot([0, 100], [0, 100], color=PAPER, linewidth=1, linestyle=":")
-    for index, decoder in enumerate(DECODER_NAMES):
-        if decoder not in shown:
-            continue
+    for decoder in sorted(shown, key=decoder_style):
+        index = decoder_style(decoder)
         one, counts = shown[decoder]
         confidence, accuracy, share = reliability(counts)
         there = counts[0] >= max(20, counts[0].sum() / 5000)  # fewer say nothing

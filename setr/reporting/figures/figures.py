@@ -8,17 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
-from setr.models.variants import decoder_of_variant
 from setr.reporting.figures.cost_figures import against_costs
 from setr.reporting.figures.curves import curves_by_dataset
 from setr.reporting.figures.drawing import (
     COLOURS,
-    DECODER_NAMES,
     FAINT,
     MARKERS,
     PAPER,
     SETTINGS,
     Figure,
+    decoder_style,
     heat_map,
     print_values,
     svg,
@@ -139,7 +138,7 @@ def _ranks(axis: Axes, cells: Sequence[CellReport], title: str) -> None:
     left = {key: -rank for rank, key in enumerate(sorted(papers, key=lambda key: -papers[key]))}
     right = {key: -rank for rank, key in enumerate(sorted(means, key=lambda key: -means[key]))}
     for one in cells:
-        key, decoder = one.cell.key, list(DECODER_NAMES).index(decoder_of_variant(one.cell.variant))
+        key, decoder = one.cell.key, decoder_style(one.cell.model.decoder)
         colour, marker = COLOURS[decoder], MARKERS[decoder]
         axis.plot([0, 1], [left[key], right[key]], color=colour, marker=marker, linewidth=1.6, markersize=5)
         name = row_name(one)

@@ -12,7 +12,7 @@ from setr.reporting.numbers.tables import CellReport, TableReport
 def fullest(reports: Sequence[TableReport]) -> TableReport | None:
     """Returns the table with the most numbers of ours, None if there are none."""
     filled = [report for report in reports if report.present]
-    return max(filled, key=lambda report: (len(report.present), -report.table.number)) if filled else None
+    return max(filled, key=lambda report: len(report.present)) if filled else None
 
 
 def unique_cells(report: TableReport) -> list[CellReport]:

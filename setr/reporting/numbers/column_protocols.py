@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
+from setr.data.reading.datasets import DATASETS
 from setr.reporting.numbers.results import Result
 from setr.reporting.numbers.versions import protocol_digest
 from setr.study.cells import Cell
@@ -11,10 +12,10 @@ from setr.study.cells import Cell
 def expected_protocols(column: Sequence[Cell], scored: Mapping[str, Sequence[Result]], scale: str) -> dict[str, str]:
     """Returns by cell the digest of the protocol that a number in the column has to be scored with.
 
-    At paper scale it is the paper's. Elsewhere it is the one that most results have, over the rows that the paper
-    scores alike; a test server's number has none, and "" stands for it.
+    At paper scale it is the paper's. Elsewhere, and on data of the reader's own, it is the one that most results have,
+    over the rows that are scored alike; a test server's number has none, and "" stands for it.
     """
-    if scale == "paper":
+    if scale == "paper" and all(cell.dataset in DATASETS for cell in column if cell.runnable):
         return {
             cell.key: cell.published_protocol().digest() if _local(cell) else "" for cell in column if cell.runnable
         }

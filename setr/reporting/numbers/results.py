@@ -60,6 +60,7 @@ class Result:
     class_names: tuple[str, ...] = ()
     per_image: Mapping[str, Path] = field(default_factory=dict)  # protocol -> .npz: keys (N,), areas (N,3,K), matrix
     proof: Mapping[str, Any] = field(default_factory=dict)  # the newest code under which a replay found it the same
+    done: bool = False  # the last sweep's plan counts it: its record is in results/runs; no record says this of itself
 
     @property
     def short(self) -> str:
@@ -194,6 +195,7 @@ def _result(values: Mapping[str, Any]) -> Result:
         return Result(
             **{
                 **checked,
+                "done": False,
                 "curves": {name: thin(points) for name, points in checked["curves"].items()},
                 "pictures": tuple(Path(name) for name in checked.get("pictures", ())),
                 "per_image": {name: Path(file) for name, file in checked.get("per_image", {}).items()},

@@ -9,7 +9,7 @@ from setr.evaluation.areas import read_areas
 from setr.reporting.numbers.results import Note
 from setr.reporting.numbers.statistics import Comparison, compare_with_best
 from setr.reporting.numbers.tables import TableReport, is_quoted
-from setr.study.tables import Column
+from setr.study.records import Column
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from setr.reporting.numbers.statistics import mean_and_spread
 from setr.reporting.numbers.verdicts import Band
 from setr.reporting.numbers.versions import MainVersion, choose, main_version
 from setr.study.cells import Cell, cells
-from setr.study.tables import Column, Row, Table, load_tables
+from setr.study.records import Column, Row, Study, Table
+from setr.study.shelf import setr_study
 
 SCALES = ("paper", "miniature")
 _OWN_PROTOCOL = "Scored under the row's own protocol, which the paper uses for it and not for most of the column."
@@ -129,20 +130,26 @@ def scales_of(results: Iterable[Result]) -> list[str]:
 
 
 def build_table(
-    number: int, results: Sequence[Result], *, scale: str, facts: Mapping[str, float] | None = None
+    number: int | str,
+    results: Sequence[Result],
+    *,
+    scale: str,
+    facts: Mapping[str, float] | None = None,
+    study: Study | None = None,
 ) -> TableReport:
-    """Returns one table of the paper with what the results (see results.usable) say at one scale.
+    """Returns one table of a study (None: SETR's) with what the results (see results.usable) say at one scale.
 
     `facts` are our own counts for columns that hold no scores, by "<row>/<fact>": {"setr-pup/parameters": 318.307}.
     """
-    table = load_tables().table(number)
+    study = study or setr_study()
+    table = study.table(number)
     here = [result for result in results if result.of("scale") == scale]
     by_cell: dict[str, list[Result]] = {}
     for result in here:
         for key in result.cells:
             by_cell.setdefault(key, []).append(result)
     footnotes = _Footnotes()
-    all_cells = {(cell.row, cell.column): cell for cell in cells([number])}
+    all_cells = {(cell.row, cell.column): cell for cell in cells([number], study)}
     reports: dict[tuple[str, str], CellReport] = {}
     for column in table.columns:
         in_column = [cell for cell in all_cells.values() if cell.column == column.id]

@@ -5,7 +5,9 @@ import statistics
 from dataclasses import dataclass
 
 from setr.study.cells import Cell, Training, cells
-from setr.study.tables import Reproduction, load_tables
+from setr.study.records import SETR_NAME, Reproduction
+from setr.study.shelf import known_study
+from setr.study.terms import KINDS
 
 REPRODUCED = "reproduced"
 WITHIN = "within others' spread"
@@ -36,7 +38,8 @@ def verdict_of(cell: Cell, mean: float, spread: float | None) -> tuple[str, str,
     inside their range, widened by our own spread; off: outside.
     """
     if cell.paper is None:
-        return UNPRINTED, "the paper prints no value for this cell", None
+        said = "the paper's value has not been found" if cell.not_found else "the paper prints no value for this cell"
+        return UNPRINTED, said, None
     band = band_of(cell)
     own = spread or 0.0
     difference = mean - cell.paper
@@ -64,7 +67,7 @@ def band_of(cell: Cell) -> Band:
         by = ", ".join(dict.fromkeys(entry.by for entry, _ in measured))
         half = (max(values) - min(values)) / 2
         return Band(min(values), max(values), half, f"paper, {by}")
-    half = typical_half_range(cell.protocol)
+    half = typical_half_range(cell.protocol, cell.study.name)
     origin = "nobody measured this cell again; as wide as the range of other cells typically is"
     return Band(cell.paper - 2 * half, cell.paper + 2 * half, half, origin, measured=False)
 
@@ -82,7 +85,7 @@ def others(cell: Cell) -> list[tuple[Reproduction, float]]:
     sizes = {str(recipe.crop_size[0] + extra) for extra in (0, 1)}  # 769 is the same crop with aligned corners
     sizes |= {"x".join(str(side) for side in recipe.crop_size), ""}
     found = []
-    for entry in load_tables().reproductions:
+    for entry in cell.study.reproductions:
         value = entry.ss if cell.protocol == "ss" else entry.ms
         same_model = (entry.dataset, entry.variant, entry.schedule) == (cell.dataset, cell.variant, cell.schedule)
         if value is not None and same_model and entry.batch in (None, recipe.batch_size) and entry.crop in sizes:
@@ -91,17 +94,21 @@ def others(cell: Cell) -> list[tuple[Reproduction, float]]:
 
 
 @functools.cache
-def typical_half_range(protocol: str) -> float:
+def typical_half_range(protocol: str, study: str = SETR_NAME) -> float:
     """Returns the median half-range over all cells of the protocol kind (ss, ms) that somebody measured again.
+
+    Where a study has none, it is SETR's.
 
     Cells where the second number equals the first are left out: that is a converted checkpoint, not a training.
     """
     ranges: dict[Training, float] = {}
-    for cell in cells():
+    for cell in cells(study=known_study(study)):
         if cell.paper is None or cell.quoted or cell.protocol != protocol:
             continue
         measured = others(cell)
         values = [cell.paper, *(value for _, value in measured)]
         if any(entry.independent for entry, _ in measured) and max(values) > min(values):
             ranges[cell.training] = (max(values) - min(values)) / 2
+    if not ranges:
+        return typical_half_range(protocol if protocol in KINDS else "ss")
     return statistics.median(ranges.values())

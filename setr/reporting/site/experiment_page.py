@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from setr.reporting.site.layouts import number
 from setr.reporting.tracing.commands import score_command, train_command
 from setr.reporting.tracing.trace import Link, links
 from setr.study.cells import Cell, find_cell
+from setr.study.records import SETR_NAME
 
 _CHARTS = (  # title, metrics, unit
     ("Loss", ("loss", "loss/main"), ""),
@@ -41,14 +42,24 @@ def state_of(result: Result) -> str:
     return "finished" if result.finished else verdicts.UNFINISHED
 
 
-def experiment_page(result: Result, pictures: Sequence[Picture], siblings: Iterable[Result]) -> dict[str, Any]:
-    """Returns the values of an experiment's page; `siblings` are the same training under other seeds."""
+def experiment_page(
+    result: Result,
+    pictures: Sequence[Picture],
+    siblings: Iterable[Result],
+    *,
+    study: str = SETR_NAME,
+    shown: Collection[str] = (SETR_NAME,),
+) -> dict[str, Any]:
+    """Returns the values of an experiment's page; `siblings` are the same training under other seeds.
+
+    The page is one of `study`; the site has pages of the studies `shown`.
+    """
     cell = main_cell(result)
     return {
         "result": result,
         "state": state_of(result),
         "stats": _stats(result),
-        "places": [_place(key, str(result.of("scale"))) for key in result.cells],
+        "places": [_place(key, str(result.of("scale")), study, shown) for key in result.cells],
         "siblings": sorted(siblings, key=lambda one: str(one.of("seed")).zfill(9)),
         "charts": _charts(result),
         "pictures": pictures,
@@ -132,16 +143,17 @@ def _stats(result: Result) -> list[dict[str, str]]:
     return found
 
 
-def _place(key: str, scale: str) -> dict[str, str]:
-    """Returns where on the site a cell stands."""
-    table, _, rest = key.partition("/")
-    anchor = f"t{table.removeprefix('table')}-{scale}-{rest.replace('/', '-')}"
-    known = True
+def _place(key: str, scale: str, study: str, shown: Collection[str]) -> dict[str, str]:
+    """Returns where a cell stands, as seen from the pages of a study."""
     try:
-        find_cell(key)
+        cell = find_cell(key)
     except InputError:
-        known = False
-    return {"key": key, "href": f"table-{table.removeprefix('table')}.html#{anchor}" if known else "index.html"}
+        return {"key": key, "href": "index.html"}
+    if cell.study.name not in shown:
+        return {"key": key, "href": "index.html"}
+    anchor = f"t{cell.table}-{scale}-{cell.row}-{cell.column}"
+    up = "" if cell.study.name == study else ("" if study == SETR_NAME else "../") + cell.study.prefix
+    return {"key": key, "href": f"{up}table-{cell.table}.html#{anchor}"}
 
 
 def _charts(result: Result) -> list[dict[str, Any]]:

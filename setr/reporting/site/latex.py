@@ -6,17 +6,20 @@ from collections.abc import Sequence
 
 from setr.reporting.numbers.tables import TableReport
 from setr.reporting.site.layouts import MINIATURE_CAUTION, coverage, fact_text, sub_columns, texts_of
+from setr.study.records import Study
+from setr.study.shelf import setr_study
 
 
-def latex(reports: Sequence[TableReport]) -> str:
-    """Returns one table (at each of its scales) as LaTeX for the packages booktabs and graphicx."""
+def latex(reports: Sequence[TableReport], study: Study | None = None) -> str:
+    """Returns one table (at each scale) of a study (None: SETR's) as LaTeX for the packages booktabs and graphicx."""
     head = "% Needs \\usepackage{booktabs,graphicx}; graphicx shrinks wide tables to the line.\n"
-    return head + "\n".join(_latex_table(report) for report in reports)
+    return head + "\n".join(_latex_table(report, study or setr_study()) for report in reports)
 
 
-def _latex_table(report: TableReport) -> str:
+def _latex_table(report: TableReport, study: Study) -> str:
     table = report.table
     lead = len(table.texts) + len(table.facts)
+    title = f"Table {_latex(str(table.number))} of {_latex(study.short)}: {_latex(table.title)}"
     spec = "l" * len(table.texts) + "r" * len(table.facts)
     top, bottom, rules = [""] * lead, [_latex(text) for text in [*table.texts, *table.facts.values()]], []
     position = lead
@@ -33,9 +36,9 @@ def _latex_table(report: TableReport) -> str:
     lines = [
         "\\begin{table}",
         "\\centering",
-        f"\\caption{{Table {table.number} of SETR: {_latex(table.title)}. {_latex(_latex_remark(report))}}}",
+        f"\\caption{{{title}. {_latex(_latex_remark(report))}}}",
         "\\medskip",
-        f"\\label{{tab:setr-{table.number}-{_latex(report.scale)}}}",
+        f"\\label{{tab:{study.name}-{table.number}-{_latex(report.scale)}}}",
         f"\\resizebox{{\\ifdim\\width>\\linewidth\\linewidth\\else\\width\\fi}}{{!}}{{%\n\\begin{{tabular}}{{{spec}}}",
         "\\toprule",
         *([" & ".join(top) + " \\\\", " ".join(rules)] if rules else []),
@@ -70,7 +73,7 @@ def _latex_footnotes(report: TableReport) -> list[str]:
     return ["\\par\\smallskip", f"{{\\footnotesize {_latex(text)}}}"]
 
 
-def latex_document(numbers: Sequence[int]) -> str:
+def latex_document(numbers: Sequence[int | str]) -> str:
     """Returns a LaTeX document that sets the files table-<n>.tex beside it."""
     inputs = "\n".join(f"\\input{{table-{one}.tex}}\n\\clearpage" for one in numbers)
     return (

@@ -11,7 +11,8 @@ from setr.reporting.numbers.column_protocols import score_name
 from setr.reporting.numbers.significance import Differences
 from setr.reporting.numbers.tables import CellReport, RowReport, TableReport, is_quoted
 from setr.reporting.numbers.versions import protocol_digest
-from setr.study.tables import Column
+from setr.study.cells import Cell
+from setr.study.records import Column
 
 MINIATURE_CAUTION = (
     "Miniature scale: tiny encoders, trained for minutes on small images. These numbers compare with one another and "
@@ -38,6 +39,7 @@ _CSV_FIELDS = (
     "band_low",
     "band_high",
     "band_origin",
+    "remarks",
     "scale",
     "dataset",
     "code",
@@ -90,11 +92,13 @@ def sub_columns(report: TableReport, column: Column) -> tuple[str, ...]:
     """Returns the titles of a column's parts; none for what is quoted, ours alone where the paper prints nothing."""
     if is_quoted(column):
         return ()
-    if not any(row.cells[column.id].cell.paper is not None for row in report.rows if column.id in row.cells):
+    cells = [row.cells[column.id].cell for row in report.rows if column.id in row.cells]
+    if not any(cell.paper is not None or cell.not_found for cell in cells):
         return ("ours",)
     return ("paper", "ours", "Δ", "verdict") if judged(report) else ("paper", "ours", "Δ")
 
 
+NOT_FOUND = "not found"  # in the place of a value that the paper prints and nobody here has read
 Compared = Mapping[str, Sequence[Differences]]  # by scale
 
 
@@ -147,12 +151,17 @@ def _markdown_rows(report: TableReport) -> str:
     return "\n".join("| " + " | ".join(_escape_markdown(text) for text in line) + " |" for line in lines) + "\n"
 
 
+def printed(cell: Cell) -> str:
+    """Returns the paper's value, or that it has one which has not been found."""
+    return NOT_FOUND if cell.not_found else number(cell.paper)
+
+
 def texts_of(cell: CellReport | None, column: Column, report: TableReport) -> list[str]:
     """Returns the texts of one cell's parts."""
     words = sub_columns(report, column)
     if cell is None:
         return [""] * max(1, len(words))
-    paper = number(cell.cell.paper) + _superscript(cell.paper_marks)
+    paper = printed(cell.cell) + _superscript(cell.paper_marks)
     if not words:
         return [paper]
     own = "–" if "verdict" in words and cell.measured is None else ours(cell) + _superscript(cell.marks)
@@ -176,10 +185,10 @@ def fact_text(row: RowReport, fact: str) -> str:
 
 def records(reports: Sequence[TableReport]) -> list[dict[str, Any]]:
     """Returns one record for each cell of one table, at each of its scales."""
-    return [_record(cell, report.scale) for report in reports for cell in report.cells]
+    return [_record(cell, report) for report in reports for cell in report.cells]
 
 
-def _record(report: CellReport, scale: str) -> dict[str, Any]:
+def _record(report: CellReport, table: TableReport) -> dict[str, Any]:
     cell, measured, band = report.cell, report.measured, report.band
     used = measured.results if measured else ()
     return {
@@ -202,7 +211,8 @@ def _record(report: CellReport, scale: str) -> dict[str, Any]:
         "band_low": round(band.low, 2) if band else None,
         "band_high": round(band.high, 2) if band else None,
         "band_origin": band.origin if band else "",
-        "scale": scale,
+        "remarks": " ".join(text for mark, text in table.footnotes if mark in report.marks),
+        "scale": table.scale,
         "dataset": str(used[0].of("dataset")) if used else cell.dataset,
         "code": str(used[0].of("code")) if used else "",
         "protocol_digest": protocol_digest(used[0], score_name(cell)) if used else "",

@@ -1,19 +1,19 @@
 """What each page of the site shows, as plain values for its template."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from setr.models.variants import decoder_of_variant
 from setr.reporting.numbers import verdicts
 from setr.reporting.numbers.results import Result
 from setr.reporting.numbers.significance import Differences
 from setr.reporting.numbers.tables import CellReport, TableReport, build_table, is_quoted
 from setr.reporting.site.experiment_page import Picture, state_of
-from setr.reporting.site.layouts import coverage, judged, number, sub_columns
+from setr.reporting.site.layouts import coverage, judged, number, printed, sub_columns
+from setr.study.records import Study
 
 _GALLERY_PICTURES = 4  # of one decoder on the first page
 
@@ -81,6 +81,17 @@ def table_card(reports: Sequence[TableReport]) -> dict[str, Any]:
     }
 
 
+def study_card(study: Study, results: Sequence[Result]) -> dict[str, Any]:
+    """Returns what the first page says about another study."""
+    return {
+        "href": f"{study.name}/index.html",
+        "name": study.short,
+        "title": study.title,
+        "experiments": len(results),
+        "tables": len(study.tables),
+    }
+
+
 def experiment_row(result: Result) -> dict[str, Any]:
     """Returns one line of the list of experiments."""
     protocol = "ss" if "ss" in result.scores else next(iter(sorted(result.scores)), "")
@@ -115,12 +126,12 @@ def gallery(reports: Sequence[TableReport], pictures: Mapping[str, Sequence[Pict
             assert cell.measured is not None
             if cell.cell.metric != "mIoU" or not pictures.get(cell.measured.results[0].identity):
                 continue
-            decoder = decoder_of_variant(cell.cell.variant)
+            decoder = cell.cell.model.decoder
             earlier = best.get(decoder)
             if earlier is None or (earlier.measured and cell.measured.mean > earlier.measured.mean):
                 best[decoder] = cell
     found = []
-    for decoder, title in names.items():
+    for decoder, title in ({**{decoder: decoder for decoder in best}, **names}).items():
         if decoder in best and (measured := best[decoder].measured) is not None:
             shown = pictures[measured.results[0].identity][:_GALLERY_PICTURES]
             found.append({"title": title, "pictures": list(shown)})
@@ -148,6 +159,7 @@ def template_filters() -> dict[str, Callable[..., object]]:
     }
     return {
         "number": number,
+        "printed": printed,
         "signed": lambda value: "" if value is None else f"{value:+.2f}".replace("-", "−"),
         "fact": lambda value: "–" if value is None else f"{value:g}" if float(value).is_integer() else f"{value:.2f}",
         "data": lambda value: "" if value is None else f"{value}",
@@ -158,13 +170,13 @@ def template_filters() -> dict[str, Callable[..., object]]:
 
 
 def all_tables(
-    numbers: Iterable[int], results: Sequence[Result], scales: Sequence[str], facts: Mapping[str, float]
-) -> dict[int, list[TableReport]]:
+    study: Study, results: Sequence[Result], scales: Sequence[str], facts: Mapping[str, float]
+) -> dict[int | str, list[TableReport]]:
     """Returns each table at each scale that has numbers for it, at one scale if there are none."""
-    found = {}
-    for table in numbers:
-        reports = [build_table(table, results, scale=scale, facts=facts) for scale in scales]
-        found[table] = [report for report in reports if report.present] or reports[:1]
+    found: dict[int | str, list[TableReport]] = {}
+    for table in study.tables:
+        reports = [build_table(table.id, results, scale=scale, facts=facts, study=study) for scale in scales]
+        found[table.number] = [report for report in reports if report.present] or reports[:1]
     return found
 
 

@@ -9,9 +9,11 @@ import yaml
 from setr.errors import InputError
 from setr.reporting.numbers.results import Result
 from setr.settings.config import MiniatureConfig, to_dict
-from setr.study.cells import find_cell
+from setr.study.cells import find_cell, study_of
 from setr.study.miniature import miniature_recipe, unpublished_recipe
 from setr.study.recipes import Recipe
+from setr.study.records import SETR_NAME
+from setr.study.shelf import known_study, shipped
 
 AGAIN = "again"  # storage path and MLflow experiment of trainings that are done a second time
 # Of an own training's recipe, what follows from its length unless it is named (setr/planning/experiments.py).
@@ -30,7 +32,7 @@ def train_command(result: Result) -> str:
         return ""
     words = ["python", "pipelines/train.py"]
     if result.cells:
-        words += [f"cell={result.cells[0]}"]
+        words += [*_study_words(result.cells[0]), f"cell={result.cells[0]}"]
     else:
         words += [f"variant={result.of('variant')}", f"data.name={result.of('dataset')}"]
     words += [f"sweep.scale={result.of('scale')}", f"seed={result.of('seed')}"]
@@ -93,9 +95,21 @@ def _usual_recipe(result: Result, miniature: MiniatureConfig) -> Recipe:
         published = cell.published_recipe(result.of("recipe", {}).get("flavour", "authors"))
     except InputError:  # a flavour that has no recipe for this cell
         published = cell.published_recipe()
-    if small and cell.schedule in miniature.iterations:
-        return miniature_recipe(published, cell.schedule, miniature)
+    if small and (cell.schedule in miniature.iterations or cell.study.prefix):
+        return miniature_recipe(published, cell.schedule, miniature, cell.study)
     return published
+
+
+def _study_words(key: str) -> list[str]:
+    """Returns the word that names the study of a cell; none for SETR's, and for one that is not known here."""
+    name = study_of(key)
+    if name == SETR_NAME:
+        return []
+    try:
+        file = known_study(name).file
+    except InputError:
+        return []
+    return [f"study={name if name in shipped() else file}"]
 
 
 def _yaml(value: Any) -> str:

@@ -37,12 +37,24 @@ def verify_validation(result: Result, protocol: str, folder: Path) -> Link:
     return _hashed("validation bytes", lambda: _shards_sha256(folder), recorded)
 
 
-def sums_to_score(result: Result, protocol: str, areas: np.ndarray) -> Link:
-    """Returns whether the recorded mIoU follows from the recorded images' areas (N,3,K)."""
-    recorded, summed = result.score(protocol, "mIoU"), float(mean_iou(areas.sum(0)))
-    same = recorded is not None and abs(recorded - summed) < _ROUNDING
+def sums_to_score(result: Result, protocol: str, areas: np.ndarray, matrix: np.ndarray) -> Link:
+    """Returns whether the recorded mIoU follows from the recorded images' areas (N,3,K) and their sum, (K,K).
+
+    The evaluation's own code makes the score of the sum: whatever a metric is here, a table has the same.
+    """
+    from setr.evaluation.metrics import image_areas, scores  # with torch, which a report does without
+    from setr.study.code import scoring_code
+
+    name, recorded = "score of its images", result.score(protocol, "mIoU")
+    if not np.array_equal(image_areas(matrix), areas.sum(0)):
+        return Link(name, "", "the images' counts are not those of the sum beside them")
+    summed = scores(matrix).mIoU
     text = f"mIoU {summed:.4f} from {len(areas)} images"
-    return Link("score of its images", text, "" if same else f"recorded was {recorded}")
+    if recorded is not None and abs(recorded - summed) < _ROUNDING:
+        return Link(name, text)
+    by = str(result.scores[protocol].get("scoring", ""))
+    other = f", by other scoring code ({by[:12]}): a sweep scores it again" if by != scoring_code() else ""
+    return Link(name, text, f"recorded was {recorded}{other}")
 
 
 def compare_images(keys: Sequence[str], areas: np.ndarray, now_keys: Sequence[str], now: np.ndarray) -> Link:
@@ -75,7 +87,8 @@ def verified_text(links: Sequence[Link]) -> str:
     """Returns what was verified for a terminal, one line for each link."""
     lines = []
     for link in links:
-        said = [f"BROKEN: {link.broken}" if link.broken else "ok", *([link.value] if link.value else [])]
+        state = f"BROKEN: {link.broken}" if link.broken else f"not shown: {link.open}" if link.open else "ok"
+        said = [state, *([link.value] if link.value else [])]
         lines.append(f"verify {link.name}: {one_line('; '.join(said))}")
     return "\n".join(lines)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from setr.reporting.numbers.column_protocols import score_name
 from setr.reporting.numbers.results import ELSEWHERE_TAG, Result, hash_of
@@ -24,6 +25,7 @@ class Link:
     value: str
     broken: str = ""
     url: str = ""
+    open: str = ""  # what nothing has shown yet, though nothing contradicts it
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def trace(key: str, results: Sequence[Result]) -> list[Chain]:
     that ends where the reason is. Raises InputError for an unknown cell.
     """
     cell = find_cell(key)
-    report = build_table(cell.table, results, scale=scales_of(results)[0])
+    report = build_table(cell.table, results, scale=scales_of(results)[0], study=cell.study)
     found = next(one for one in report.cells if one.cell.key == key)
     if found.measured is None:
         reason = "" if cell.quoted else f"{found.verdict}: {found.detail}"
@@ -106,7 +108,20 @@ def _scored_links(name: str, result: Result) -> list[Link]:
     return [
         _needed(f"scored on {name}", manifest, "no hash of the images that it was scored on was recorded"),
         _needed("scoring code", code, "the hash of the code that scored it was not recorded"),
+        *_scored_by(result.scores[name].get("tags")),
     ]
+
+
+def _scored_by(tags: Any) -> list[Link]:
+    """Returns where the code that scored came from; the training, below, may have been by another commit."""
+    if not isinstance(tags, Mapping) or not tags.get("git.commit"):
+        return []
+    changed = {
+        "true": f", changed: diff {tags.get('git.diff_sha256', 'not kept')}",
+        "false": ", the commit is the code",
+    }
+    snapshot = f", snapshot {tags['setr.snapshot']}" if tags.get("setr.snapshot") else ""
+    return [Link("scored by", f"commit {tags['git.commit']}{changed.get(str(tags.get('git.dirty')), '')}{snapshot}")]
 
 
 def _run_link(result: Result) -> Link:

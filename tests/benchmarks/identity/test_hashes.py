@@ -40,7 +40,8 @@ def test_rewordings_change_no_hash(plain: Path, tmp_path: Path) -> None:
     before = hashes(plain)
     for number, edit in enumerate(edits):
         for file, text in edit.files.items():
-            compile(text, file, "exec")
+            if file.endswith(".py"):
+                compile(text, file, "exec")
         same = hashes(edited_project(plain, tmp_path / str(number), edit.files)) == before
         assert same or edit.kind in SEEN or edit.name.endswith("asked for in each step"), edit.name
 

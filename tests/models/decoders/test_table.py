@@ -1,29 +1,18 @@
-"""Every decoder of the table: told from specs and from tensors, counted; and one more, by a file and a row."""
+"""Every decoder of the table: told from specs and from tensors, counted."""
 
-import importlib.util
-import re
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import torch
 
 from setr.errors import InputError
-from setr.models.counting import parameter_count
-from setr.models.decoders import table
-from setr.models.decoders.decoder import Decoder
 from setr.models.decoders.table import DECODERS, decoder_with
 from setr.models.importing.inferred_spec import infer_spec
 from setr.models.importing.stored_config import StoredConfig
 from setr.models.segmenter import build_model
-from setr.models.spec_json import spec_from_json, spec_to_json
 from setr.models.specification import HeadSpec
-from setr.models.variants import VARIANTS, Variant, variant_spec
+from setr.models.variants import VARIANTS, variant_spec
 from setr.planning.footprint import footprint
-from tests.helpers.environment import ROOT
-
-DOCS = ROOT / "docs" / "own-decoder.md"
 
 
 @pytest.mark.parametrize("flavour", ["authors", "mmseg", "paper"])
@@ -66,32 +55,3 @@ def test_a_plan_counts_no_head_that_it_does_not_know(place: str) -> None:
     values = {**vars(known), place: strange}
     with pytest.raises(InputError, match=r"E_DECODER.*StrangeSpec"):
         footprint(type(known)(**values), (64, 96))
-
-
-@pytest.fixture
-def concat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Decoder:
-    """The decoder of the documentation, in the table and with a row of its own."""
-    text = next(block for block in re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S) if "CONCAT = " in block)
-    file = tmp_path / "concat.py"
-    file.write_text(text)
-    spec = importlib.util.spec_from_file_location("concat_of_the_docs", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(table.DECODERS, "concat", module.CONCAT)
-    monkeypatch.setitem(VARIANTS, "setr-concat-random", Variant("setr-concat-random", "concat", "t-large", "R"))
-    return module.CONCAT
-
-
-def test_one_file_and_one_row_make_a_decoder(concat: Decoder) -> None:
-    model = build_model("setr-concat-random", num_classes=5, crop_size=(64, 64), scale="miniature").train()
-    logits, auxiliary = model(torch.randn(2, 3, 64, 96))
-    assert logits.shape == (2, 5, 64, 96)
-    assert auxiliary == []
-    logits.mean().backward()
-    assert all(parameter.grad is not None for parameter in model.decode_head.parameters())
-    assert decoder_with(model.spec.decoder) is concat
-    assert spec_from_json(spec_to_json(model.spec)) == model.spec
-    assert footprint(model.spec, (64, 64)).parameters == parameter_count(model)

@@ -1,6 +1,7 @@
 """What a miniature sweep lacks is made, and what is there is left alone."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,4 +62,12 @@ def test_one_split_or_one_file_that_lacks_is_enough(made: list[str], tmp_path: P
 
 def test_shards_that_lie_elsewhere_are_not_made_from_here(made: list[str]) -> None:
     missing.make_missing_inputs(settings("data.shards=s3://bucket/shards"))
+    assert made == ["weights"]
+
+
+def test_only_what_an_experiment_wants_is_made(made: list[str]) -> None:
+    wants: list[tuple[str, ...]] = [(), ("weights of setr-pup",)]
+    missing.make_missing_inputs(settings(), lambda: [SimpleNamespace(missing=one) for one in wants])  # type: ignore[misc]
+    assert made == ["weights"]
+    missing.make_missing_inputs(settings(), lambda: [])
     assert made == ["weights"]

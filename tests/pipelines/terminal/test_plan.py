@@ -1,5 +1,6 @@
 """The plan of a sweep as a user reads it: whole without data, refused where it cannot fit, measured where it can be."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.sweep import words_of_simulation
-from pipelines.terminal.plan import Plan, machine_of, print_plan, print_simulation
+from pipelines.terminal.plan import Plan, machine_of, print_plan, print_reasons, print_simulation
 from pipelines.tracking.results_folder import write_results
 from setr.errors import InputError
 from setr.planning.experiments import plan_earlier, plan_sweep
@@ -17,6 +18,7 @@ from setr.planning.measured import measurements
 from setr.planning.planned import Planned
 from setr.reporting.numbers.results import load_results
 from setr.settings.config import Config, load_config
+from setr.study.shelf import setr_study
 from tests.helpers.environment import PARAMS
 
 CELL = "table2/setr-pup-random/40k"
@@ -134,7 +136,7 @@ def test_a_narrowed_sweep_keeps_earlier_results_that_still_hold(trained: Planned
     stranger.write_text(json.dumps([]))
     # Another seed alone is asked for: the first stays, and so does what no sweep has written.
     other = [entry for entry in plan_sweep(settings(*words, "sweep.seeds=2")) if entry.experiment.seed == 1]
-    assert [entry.identity for entry in plan_earlier(settings(*words), other)] == [trained.identity]
+    assert [entry.identity for entry in plan_earlier(settings(*words), other, [setr_study()])] == [trained.identity]
     assert write_results(settings(*words), other, tmp_path) == 0
     assert {path.name for path in runs.iterdir()} == {record.name, stranger.name}
     assert load_results(record)[0].cells == (CELL,)
@@ -142,3 +144,23 @@ def test_a_narrowed_sweep_keeps_earlier_results_that_still_hold(trained: Planned
     changed = settings(*words, "miniature.iterations={40k: 5, 80k: 4, 100k: 4, 160k: 4}")
     assert write_results(changed, plan_sweep(changed), tmp_path) == 0
     assert list(runs.iterdir()) == [stranger]
+
+
+def test_a_reason_that_experiments_share_is_told_once_and_damaged_comparisons_by_line(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    config = settings("sweep.tables=[2]", "sweep.seeds=1")
+    found = plan_sweep(config, lenient=True)[:3]
+    why = "code: setr/models/a.py (A), setr/models/b.py (B) and {} more; a replay would show"
+    folders = [tmp_path / str(number) for number in range(3)]
+    for folder in folders:
+        folder.mkdir()
+    (folders[1] / "equivalences.jsonl").write_text("{}\ncut")
+    entries = [
+        dataclasses.replace(entry, state="changed", why=why.format(number), folder=folder)
+        for entry, number, folder in zip(found, (34, 29, 34), folders, strict=True)
+    ]
+    print_reasons(Plan(config, entries))
+    reason, note = capsys.readouterr().out.splitlines()
+    assert reason == f"3 experiments changed: {why.replace('{} more', 'more').format()}"
+    assert note.startswith(f"note: {found[1].name}: lines 1, 2 of equivalences.jsonl, cut or edited, count for nothing")

@@ -35,8 +35,8 @@ def test_the_fullest_table_is_the_one_with_most_numbers_and_the_first_of_two(res
     assert fullest([none]) is None
     assert fullest([]) is None
     assert fullest([none, one, two]) is two
-    later = dataclasses.replace(two, table=dataclasses.replace(two.table, number=5))
-    assert fullest([later, two]) is two
+    later = dataclasses.replace(two, table=dataclasses.replace(two.table, id="table5"))
+    assert fullest([two, later]) is two
 
 
 def test_a_training_is_shown_once_and_only_where_it_has_a_number(result_of: Make) -> None:

@@ -74,3 +74,51 @@ def test_seeds_are_averaged_where_a_replay_has_shown_their_codes_to_be_one(resul
     main = main_version([old, new])
     assert main is not None
     assert len(choose([old, new], main, "ss")[0]) == 2
+
+
+def test_what_the_last_sweep_calls_done_is_printed_whatever_was_trained_later(result_of: Make) -> None:
+    """An edit that trained every cell anew was undone: the newest of each cell is no longer the plan's."""
+    rows = [find_cell(f"table2/{name}/80k") for name in ("setr-pup", "setr-mla", "setr-naive")]
+    kept = [dataclasses.replace(result_of([cell]), done=True) for cell in rows]
+    undone = [result_of([cell], seed=seed, experiment={"code": "two"}, started=5e9) for cell in rows for seed in (0, 1)]
+    main = main_version([*kept, *undone])
+    assert main is not None
+    for one in kept:
+        same = [other for other in undone if other.cells == one.cells]
+        chosen, remarks = choose([*same, one], main, "ss")
+        assert chosen == [one]
+        assert remarks == ["2 more results were made with other settings or another version, and not averaged in."]
+
+
+def test_each_seed_counts_once_by_what_is_done_and_else_by_the_newest(result_of: Make) -> None:
+    first = result_of(PUP, started=1e9)
+    proof = {"code": first.of("code"), "how": EXACT}
+    later = dataclasses.replace(result_of(PUP, experiment={"code": "two"}, started=2e9), proof=proof)
+    other = result_of(PUP, seed=1, started=1e9)
+    for candidates, counts, named in (
+        ([first, later, other], later, first),
+        ([dataclasses.replace(first, done=True), later, other], first, later),
+    ):
+        main = main_version(candidates)
+        assert main is not None
+        chosen, remarks = choose(candidates, main, "ss")
+        assert [one.identity for one in chosen] == [counts.identity, other.identity]
+        assert remarks == [
+            f"A seed that was trained more than once counts once, by its newest result: not {named.short} (seed 0)."
+        ]
+
+
+def test_scores_of_two_scoring_codes_do_not_mix_without_a_mark(result_of: Make) -> None:
+    def scored_by(result: Result, code: str) -> Result:
+        return dataclasses.replace(result, scores={"ss": {**result.scores["ss"], "scoring": code * 64}})
+
+    mla = [find_cell("table2/setr-mla/80k")]
+    usual = [scored_by(result_of(PUP, seed=seed), "a") for seed in (0, 1)]
+    odd, alone = scored_by(result_of(PUP, seed=2), "b"), scored_by(result_of(mla), "b")
+    main = main_version([*usual, odd, alone, scored_by(result_of(mla, seed=1), "a")])
+    assert main is not None
+    chosen, remarks = choose([odd, *usual], main, "ss")
+    assert chosen == usual
+    assert remarks == ["1 more result was made with other settings or another version, and not averaged in."]
+    [remark] = choose([alone], main, "ss")[1]
+    assert remark.startswith(f"Scored by other code than the rest of the column: {'b' * 12} instead of {'a' * 12}")

@@ -10,13 +10,16 @@ import pytest
 import torch
 
 from setr.errors import InputError
+from setr.evaluation import metrics
 from setr.evaluation.areas import read_areas
+from setr.evaluation.metrics import image_areas
 from setr.record.checkpoint import save
 from setr.reporting.numbers.results import Result
 from setr.reporting.numbers.statistics import mean_iou
 from setr.reporting.tracing.rehash import compare_images, sums_to_score, verified_text, verify_bytes, verify_validation
 from setr.reporting.tracing.trace import Link
 from setr.study.cells import find_cell
+from setr.study.code import scoring_code
 
 KEYS = [f"val/{index}" for index in range(6)]
 
@@ -88,12 +91,24 @@ def test_other_images_labels_and_classes_are_named(areas: np.ndarray) -> None:
     assert "3 classes" in compare_images(KEYS, areas, KEYS, areas[..., :3]).broken
 
 
-def test_a_score_has_to_follow_from_its_images(stored: Result, areas: np.ndarray) -> None:
-    summed = float(mean_iou(areas.sum(0)))
-    scored = dataclasses.replace(stored, scores={"ss": {"mIoU": summed}})
-    assert not sums_to_score(scored, "ss", areas).broken
-    raised = dataclasses.replace(stored, scores={"ss": {"mIoU": summed + 0.5}})
-    assert "recorded was" in sums_to_score(raised, "ss", areas).broken
+def test_a_score_has_to_follow_from_its_images_by_the_code_that_scores(
+    stored: Result, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = np.random.default_rng(0).integers(0, 900, (6, 4, 4))
+    areas, matrix = np.stack([image_areas(one) for one in counts]), counts.sum(0)
+
+    def link(score: float, counts: np.ndarray = matrix, scoring: str = "") -> Link:
+        record = {"mIoU": score, "scoring": scoring or scoring_code()}
+        return sums_to_score(dataclasses.replace(stored, scores={"ss": record}), "ss", areas, counts)
+
+    summed = metrics.scores(matrix).mIoU
+    assert not link(summed).broken
+    assert link(summed + 0.5).broken == f"recorded was {summed + 0.5}"
+    assert "by other scoring code (aaaaaaaaaaaa)" in link(summed + 0.5, scoring="a" * 64).broken
+    assert "not those of the sum" in link(summed, matrix + 1).broken
+    was = metrics.scores
+    monkeypatch.setattr(metrics, "scores", lambda matrix: dataclasses.replace(was(matrix), mIoU=12.5))
+    assert not link(12.5).broken  # a metric that was mended is what the evaluation now has
 
 
 @pytest.mark.parametrize("content", [b"", b"PK no archive", None])

@@ -3,15 +3,15 @@ import pytest
 from setr.errors import InputError
 from setr.models.variants import decoder_of_variant
 from setr.study.cells import cells
-from setr.study.tables import load_tables
+from setr.study.shelf import setr_study
 
 
 def test_seven_tables_in_order() -> None:
-    assert [table.number for table in load_tables().tables] == [1, 2, 3, 4, 5, 6, 7]
+    assert [table.number for table in setr_study().tables] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_every_row_fits_its_table() -> None:
-    for table in load_tables().tables:
+    for table in setr_study().tables:
         columns = {column.id for column in table.columns}
         for row in table.rows:
             assert len(row.texts) == len(table.texts)
@@ -24,7 +24,7 @@ def test_every_row_fits_its_table() -> None:
 
 
 def test_parameter_counts_agree_with_the_printed_ones() -> None:
-    counts = load_tables().parameter_counts
+    counts = setr_study().parameter_counts
     assert sum(count.count is not None for count in counts) == 8
     for count in counts:
         if count.count is not None:
@@ -32,7 +32,7 @@ def test_parameter_counts_agree_with_the_printed_ones() -> None:
 
 
 def test_reproductions_name_trained_variants_and_cover_the_main_cells() -> None:
-    reproductions = load_tables().reproductions
+    reproductions = setr_study().reproductions
     assert len(reproductions) == 71
     assert {entry.variant for entry in reproductions} <= {cell.variant for cell in cells()}
     pup = [
@@ -45,4 +45,4 @@ def test_reproductions_name_trained_variants_and_cover_the_main_cells() -> None:
 
 def test_unknown_table_is_refused() -> None:
     with pytest.raises(InputError, match="1, 2, 3, 4, 5, 6, 7"):
-        load_tables().table(8)
+        setr_study().table(8)
