@@ -158,21 +158,25 @@ def _terms(config: Config, cell: Cell) -> tuple[str, Recipe, Protocol]:
     study, flavour = cell.study, config.sweep.flavour
     recipe = cell.published_recipe(flavour if not study.flavours or flavour in study.flavours else study.flavours[0])
     if config.sweep.scale != "miniature":
-        return cell.dataset, own_recipe(recipe, config), cell.published_protocol(classes_of(config, cell.dataset))
+        return (
+            cell.dataset,
+            own_recipe(recipe, config),
+            cell.published_protocol(classes_of(config, cell.dataset, cell.train)),
+        )
     dataset = stand_in(study, cell.dataset)
     recipe = own_recipe(miniature_recipe(recipe, cell.schedule, config.miniature, study), config)
     crop = recipe.crop_size if "crop_size" in study.miniature.recipe else None
-    classes = classes_of(config, dataset)
+    classes = classes_of(config, dataset, cell.train if dataset == cell.dataset else "train")
     protocol = miniature_protocol(cell.published_protocol(classes), config.miniature, crop_size=crop, classes=classes)
     return dataset, recipe, protocol
 
 
-def classes_of(config: Config, dataset: str) -> int:
+def classes_of(config: Config, dataset: str, split: str) -> int:
     """Returns how many classes a data set has: a published one's, else those of its shards; 2 where there are none."""
     if dataset in READERS:
         return READERS[dataset].num_classes
     try:
-        manifest, _ = manifest_at(below(resolve_location(config.data.shards), dataset, "train"))
+        manifest, _ = manifest_at(below(resolve_location(config.data.shards), dataset, split))
     except InputError:  # the plan says that the data set is missing
         return 2
     return len(manifest.classes)

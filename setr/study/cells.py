@@ -8,7 +8,6 @@ from typing import Any
 
 from setr.data.reading.datasets import DATASETS
 from setr.errors import InputError
-from setr.models.decoders.table import DECODERS
 from setr.models.variants import Variant
 from setr.study.experiment import canonical_json
 from setr.study.protocols import Protocol
@@ -44,7 +43,8 @@ class Cell:
     variant: str = ""
     dataset: str = ""
     schedule: str = ""
-    protocol: str = ""  # ss | ms, or another of the study's
+    protocol: str = ""  # what its score is called: ss | ms, or another of the study's
+    kind: str = ""  # of protocol: the rules that it follows
     train: str = "train"  # the split, or two joined, that it trains on
     split: str = "val"  # val | test (scored by a server)
     metric: str = "mIoU"  # mIoU | pixel_accuracy
@@ -89,7 +89,7 @@ class Cell:
         return recipe_of(
             rules or (),
             data=self.dataset,
-            decoder=self._published_decoder,
+            decoder=self.model.decoder,
             schedule=self.schedule,
             flavour=flavour or next(iter(self.study.flavours), "authors"),
             own={**({} if rules else {"base_size": None}), **self.changes},
@@ -101,18 +101,13 @@ class Cell:
             classes = DATASETS[self.dataset].num_classes
         return protocol_of(
             self.study.protocols,
-            self.protocol,
+            self.kind,
             self.published_recipe(),
             data=self.dataset,
-            decoder=self._published_decoder,
+            decoder=self.model.decoder,
             classes=classes,
             own=self.scoring,
         )
-
-    @property
-    def _published_decoder(self) -> str:
-        decoder = self.model.decoder
-        return DECODERS[decoder].published_as if decoder in DECODERS and not self.study.flavours else decoder
 
 
 def cells(tables: Iterable[int | str] = (), study: Study | None = None) -> list[Cell]:
@@ -207,6 +202,7 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
         dataset=column.dataset,
         schedule=row.schedules.get(column.id, column.schedule) or _steps(study, column, changes),
         protocol=column.protocol,
+        kind=column.kind,
         train=column.train,
         split=column.split,
         metric=column.metric,

@@ -21,7 +21,8 @@ class Column:
     title: str
     dataset: str = ""
     schedule: str = ""  # as the tables write it; "": as many steps as the recipe has
-    protocol: str = ""  # ss | ms, or another of the study's protocols
+    protocol: str = ""  # what its scores are called: ss | ms, another of the study's protocols, or one of its own
+    kind: str = ""  # of the study's protocols, the one that its scores are made by, before `scoring`
     train: str = "train"  # the split, or two joined (train+val), that it trains on
     split: str = "val"
     metric: str = "mIoU"  # mIoU | pixel_accuracy

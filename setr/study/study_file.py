@@ -9,6 +9,7 @@ from typing import Any
 from setr.errors import InputErrors, SetrError
 from setr.models.variants import Variant
 from setr.settings.written import parse_file
+from setr.study.experiment import sha256_of
 from setr.study.model_parts import grid_rows, model_of
 from setr.study.part import StudyPart
 from setr.study.records import Column, Miniature, ParameterCount, Reproduction, Row, Study, Table
@@ -178,7 +179,20 @@ def _column(
     train = _text(parts.get("train"), "train")
     if not re.fullmatch(r"\w+(\+\w+)?", train):
         parts["train"].mistake("not a split", found=train, expected="train, or train+val")
-    return Column(word, title, data, schedule, protocol, train, split, metric, recipe, changes, scoring)
+    kind, protocol = protocol, _score_name(parts, protocol, scoring, protocols)
+    return Column(word, title, data, schedule, protocol, kind, train, split, metric, recipe, changes, scoring)
+
+
+def _score_name(
+    parts: Mapping[str, StudyPart], kind: str, scoring: dict[str, Any], protocols: Mapping[str, Rules]
+) -> str:
+    """Returns what scores of a protocol are called: two protocols of one training must not share a name."""
+    if not scoring:
+        return kind
+    name = str(scoring.setdefault("name", f"{kind}-{sha256_of(scoring)[:8]}"))
+    if name in ("ss", "ms", *protocols) or not re.fullmatch(r"[\w.-]{1,80}", name):
+        parts["protocol"].mistake("a protocol cannot be called that", found=name, expected="a name of its own")
+    return name
 
 
 def _named_recipe(part: StudyPart, recipes: dict[str, Rules], included: Included) -> tuple[str, dict[str, Any]]:

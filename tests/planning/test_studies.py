@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from setr.errors import InputError
+from setr.errors import InputError, InputErrors
 from setr.planning.experiments import plan_models, plan_sweep
 from setr.planning.planned import Planned
 from setr.settings.config import Config, load_config
+from setr.study.cells import find_cell
 from setr.study.shelf import open_study
 from tests.helpers.environment import PARAMS
 
@@ -113,3 +114,30 @@ def test_every_model_that_cannot_be_is_told_with_its_line(home: Path, study: Pat
     assert [str(one).split(" | ")[2] for one in mistakes] == [f"{study}:4 models.pup", f"{study}:5 models.probe"]
     assert "chanels" in str(mistakes[0])
     assert "[99]" in str(mistakes[1])
+
+
+def test_two_protocols_of_one_training_have_two_names(home: Path, study: Path) -> None:
+    """Else one would be scored, and its number would stand in both columns."""
+    before, after = "b: {data: scenes, recipe: {base_lr: 0.5}}", "b: {data: scenes, protocol: {mode: whole}}"
+    text = study.read_text().replace(before, after)
+    study.write_text(text)
+    [entry] = plan(study, "seeds=1", "variants=[pup]")
+    assert entry.cells == ("mine/one/pup/a", "mine/one/pup/b")
+    modes = {protocol.name: protocol.mode for protocol in entry.protocols}
+    assert sorted(modes.values()) == ["slide", "whole"]
+    whole = find_cell("mine/one/pup/b")
+    assert modes[whole.protocol] == "whole"
+    assert modes["ss"] == "slide"
+    study.write_text(text.replace("{mode: whole}", "{mode: whole, name: ss}"))
+    with pytest.raises(InputErrors, match="a protocol cannot be called that"):
+        plan(study)
+
+
+def test_classes_of_ones_own_data_are_those_of_the_split_that_is_trained_on(home: Path, study: Path) -> None:
+    shards = home / "data" / "shards"
+    shutil.copytree(shards / "scenes" / "train", shards / "mine" / "train+val")
+    shutil.copytree(shards / "scenes" / "val", shards / "mine" / "val")
+    study.write_text(study.read_text().replace("a: {data: scenes}", "a: {data: mine, train: train+val}"))
+    entry = plan(study, "seeds=1")[0]
+    assert not entry.missing
+    assert entry.protocols[0].num_classes == 19

@@ -67,7 +67,7 @@ def band_of(cell: Cell) -> Band:
         by = ", ".join(dict.fromkeys(entry.by for entry, _ in measured))
         half = (max(values) - min(values)) / 2
         return Band(min(values), max(values), half, f"paper, {by}")
-    half = typical_half_range(cell.protocol, cell.study.name)
+    half = typical_half_range(cell.kind, cell.study.name)
     origin = "nobody measured this cell again; as wide as the range of other cells typically is"
     return Band(cell.paper - 2 * half, cell.paper + 2 * half, half, origin, measured=False)
 
@@ -86,7 +86,7 @@ def others(cell: Cell) -> list[tuple[Reproduction, float]]:
     sizes |= {"x".join(str(side) for side in recipe.crop_size), ""}
     found = []
     for entry in cell.study.reproductions:
-        value = entry.ss if cell.protocol == "ss" else entry.ms
+        value = {"ss": entry.ss, "ms": entry.ms}.get(cell.kind)
         same_model = (entry.dataset, entry.variant, entry.schedule) == (cell.dataset, cell.variant, cell.schedule)
         if value is not None and same_model and entry.batch in (None, recipe.batch_size) and entry.crop in sizes:
             found.append((entry, value))
@@ -103,7 +103,7 @@ def typical_half_range(protocol: str, study: str = SETR_NAME) -> float:
     """
     ranges: dict[Training, float] = {}
     for cell in cells(study=known_study(study)):
-        if cell.paper is None or cell.quoted or cell.protocol != protocol:
+        if cell.paper is None or cell.quoted or cell.kind != protocol:
             continue
         measured = others(cell)
         values = [cell.paper, *(value for _, value in measured)]
