@@ -99,7 +99,8 @@ def plan_earlier(config: Config, planned: Sequence[Planned], studies: Sequence[S
     They come without cells: which they were asked for, their records say.
     Seeds are looked for from 0 on, as far as `planned` goes and then until one has nothing in the storage path.
     """
-    groups = list(by_training(cell for study in studies for cell in cells(study=study)).values())
+    # Study by study: two may call different models by one name.
+    groups = [group for study in studies for group in by_training(cells(study=study)).values()]
     last = max((entry.experiment.seed for entry in planned), default=0)
     known = {entry.identity for entry in planned}
     found: dict[str, Planned] = {}

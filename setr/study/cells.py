@@ -3,7 +3,7 @@
 import difflib
 import functools
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setr.data.reading.datasets import DATASETS
@@ -11,7 +11,7 @@ from setr.errors import InputError
 from setr.models.variants import Variant
 from setr.study.experiment import canonical_json
 from setr.study.protocols import Protocol
-from setr.study.recipes import Recipe, schedule_of
+from setr.study.recipes import Recipe, iterations, schedule_of
 from setr.study.records import SETR_NAME, Column, Row, Study, Table
 from setr.study.shelf import known_study, setr_study
 from setr.study.terms import protocol_of, recipe_of
@@ -53,7 +53,7 @@ class Cell:
     inferred: bool = False  # the paper does not state the schedule or the protocol
     own: bool = False  # a row that no paper prints
     not_found: bool = False  # the paper prints a value that nobody here has read
-    recipe: str = ""  # of the study's recipes; "": that of the data set, else the study's own
+    recipe: str = ""  # of the study's recipes, by name; "": the one that is the study's
     changes: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the recipe, the row's and the column's
     scoring: Mapping[str, Any] = field(default_factory=dict, hash=False)  # of the protocol
     table_id: str = ""
@@ -84,8 +84,7 @@ class Cell:
 
     def published_recipe(self, flavour: str = "") -> Recipe:
         """Returns the recipe that the number is trained with, as the flavour states it ("": the study's first)."""
-        known = self.study.recipes
-        rules = known.get(self.recipe or self.dataset, known.get(""))
+        rules = self.study.recipes.get(self.recipe)
         return recipe_of(
             rules or (),
             data=self.dataset,
@@ -196,11 +195,12 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
     if not trained:
         return Cell(**common, quoted=True)
     changes = {**column.changes, **row.changes}
-    return Cell(
+    given = "" if "iterations" in row.changes else row.schedules.get(column.id, column.schedule)
+    cell = Cell(
         **common,
         variant=row.variant,
         dataset=column.dataset,
-        schedule=row.schedules.get(column.id, column.schedule) or _steps(study, column, changes),
+        schedule=given,
         protocol=column.protocol,
         kind=column.kind,
         train=column.train,
@@ -208,15 +208,11 @@ def _cell(study: Study, table: Table, row: Row, column: Column) -> Cell | None:
         metric=column.metric,
         inferred=column.id in row.inferred,
         recipe=column.recipe,
-        changes={name: value for name, value in changes.items() if name != "iterations"},
+        changes=changes,
         scoring=column.scoring,
     )
-
-
-def _steps(study: Study, column: Column, changes: Mapping[str, Any]) -> str:
-    """Returns the schedule of a column that names none: the steps of its recipe."""
-    if "iterations" in changes:
-        return schedule_of(changes["iterations"])
-    rules = study.recipes.get(column.recipe or column.dataset, study.recipes.get("")) or ()
-    said = [rule.values["iterations"] for rule in rules if "iterations" in rule.values and not rule.when]
-    return schedule_of(said[-1] if said else Recipe().iterations)
+    if given:
+        return cell
+    # Without a schedule it is as many steps as the recipe has.
+    schedule = schedule_of(cell.published_recipe().iterations)
+    return replace(cell, schedule=schedule, changes={**changes, "iterations": iterations(schedule)})

@@ -26,7 +26,7 @@ class Column:
     train: str = "train"  # the split, or two joined (train+val), that it trains on
     split: str = "val"
     metric: str = "mIoU"  # mIoU | pixel_accuracy
-    recipe: str = ""  # of the study's recipes; "": that of the data set
+    recipe: str = ""  # of the study's recipes, by name; "": the one that is the study's
     changes: Mapping[str, Any] = field(default_factory=dict)  # fields of the recipe that are this column's own
     scoring: Mapping[str, Any] = field(default_factory=dict)  # fields of the protocol that are this column's own
 

@@ -1,6 +1,6 @@
 """Rules as a study's file has them, and the recipes, protocols and models that it takes from other studies."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,13 @@ class Included:
                 self.models |= other.models
                 self.recipes |= other.recipes
                 self.protocols |= other.protocols
+
+    def usual(self, data: str, own: Collection[str], *, base: bool) -> str:
+        """Returns the recipe of a column that names none: the study's own of its data set's name, else the study's.
+
+        One that is included, of the data set's name, comes last; "" is the study's.
+        """
+        return data if data in own or (not base and data in self.recipes) else ""
 
     def take(self, part: StudyPart, name: str, known: dict[str, Rules]) -> None:
         """Puts the recipe of a name into those known; notes a mistake at the part if there is none."""

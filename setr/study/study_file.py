@@ -1,5 +1,6 @@
 """From a study's file to its records: checked whole, every mistake a line with file, line number and nearest word."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -65,8 +66,9 @@ def _study(top: StudyPart, path: Path, find: Find, folder: Path | None) -> Study
     if "recipe" in parts:
         base = rules_of([parts["recipe"]], included, recipe_changes)
         recipes = {**recipes, "": base}
+    own = tuple(_entries(parts.get("recipes")))
     tables = tuple(
-        _table(word, part, models, recipes, protocols, included, folder)
+        _with_recipes(_table(word, part, models, recipes, protocols, included, folder), included, own, base=bool(base))
         for word, part in _entries(parts.get("tables")).items()
     )
     if "tables" not in parts and not included.models:
@@ -105,6 +107,17 @@ def _rules_by_name(
     return found
 
 
+def _with_recipes(table: Table, included: Included, own: tuple[str, ...], *, base: bool) -> Table:
+    """Returns the table with a recipe's name in every column that trains."""
+    columns = (
+        column
+        if column.recipe or not column.protocol
+        else dataclasses.replace(column, recipe=included.usual(column.dataset, own, base=base))
+        for column in table.columns
+    )
+    return dataclasses.replace(table, columns=tuple(columns))
+
+
 def _table(
     word: str,
     part: StudyPart,
@@ -125,9 +138,12 @@ def _table(
     texts = _texts(parts.get("texts")) or ("Model",)
     rows = [_row(entry, texts, facts, columns, models) for entry in _each(parts.get("rows"))]
     if "grid" in parts:
-        found = grid_rows(parts["grid"], folder)
-        models.update({variant.name: variant for variant, _ in found})
-        rows += [Row(variant.name, (variant.name,), variant.name, changes=changes) for variant, changes in found]
+        for variant, changes in grid_rows(parts["grid"], folder):
+            # A row of that name, in another table or among the models, may be another model.
+            taken = models.get(variant.name, variant) != variant
+            name = f"{word}-{variant.name}" if taken else variant.name
+            models[name] = dataclasses.replace(variant, name=name)
+            rows.append(Row(variant.name, (variant.name,), name, changes=changes))
     if columns and any(row.variant for row in rows) and not any(column.protocol for column in columns):
         part.mistake("rows that no column trains", expected="a column with data")
     if not rows:
@@ -175,6 +191,8 @@ def _column(
     schedule = _text(parts.get("schedule"), "")
     if schedule and not re.fullmatch(r"[1-9]\d{0,9}k?", schedule):
         parts["schedule"].mistake("not a number of steps", found=schedule, expected="20k, or 20000")
+    if schedule and "iterations" in changes:
+        parts["recipe"].mistake("two numbers of steps", found=f"{schedule} and {changes['iterations']}")
     data, split = _text(parts.get("data"), ""), _text(parts.get("split"), "val")
     train = _text(parts.get("train"), "train")
     if not re.fullmatch(r"\w+(\+\w+)?", train):

@@ -202,3 +202,61 @@ def test_printed_values_decide_what_a_papers_study_asks_for(tmp_path: Path) -> N
     assert list(found) == ["mine/decoders/pup/low", "mine/decoders/naive/high"]
     assert found["mine/decoders/naive/high"].runnable
     assert found["mine/decoders/naive/high"].not_found
+
+
+def test_rows_of_one_name_in_two_grids_are_two_models(tmp_path: Path) -> None:
+    """Else the one read last would be trained in the place of both."""
+    study = study_of(
+        tmp_path,
+        """
+        models: {R: {decoder: naive}}
+        tables:
+          one: {grid: {model: {decoder: pup}, weights: [R, 21K]}, columns: {x: {data: scenes}}}
+          two: {grid: {model: {decoder: mla}, weights: [R, 21K]}, columns: {x: {data: scenes}}}
+          three: {rows: [R], columns: {x: {data: scenes}}}
+        """,
+    )
+    found = {cell.key: cell.model.decoder for cell in cells(study=study)}
+    assert found == {
+        "mine/one/R/x": "pup",
+        "mine/one/21K/x": "pup",
+        "mine/two/R/x": "mla",
+        "mine/two/21K/x": "mla",
+        "mine/three/R/x": "naive",
+    }
+
+
+def test_steps_are_those_of_the_recipe_as_it_holds_for_the_cell(tmp_path: Path) -> None:
+    study = study_of(
+        tmp_path,
+        """
+        models: {pup: {decoder: pup}, mla: {decoder: mla}}
+        recipes:
+          long: [{iterations: 8000}, {when: {decoder: mla}, iterations: 9000}]
+        tables:
+          one:
+            rows: [pup, mla, {model: pup, id: own, recipe: {iterations: 1500}}]
+            columns: {x: {data: scenes, recipe: long}, y: {data: scenes, schedule: 20k}}
+        """,
+    )
+    made = cells(study=study)
+    found = {(cell.row, cell.column): (cell.schedule, cell.published_recipe().iterations) for cell in made}
+    assert found == {
+        ("pup", "x"): ("8k", 8000),
+        ("pup", "y"): ("20k", 20_000),
+        ("mla", "x"): ("9k", 9000),
+        ("mla", "y"): ("20k", 20_000),
+        ("own", "x"): ("1500", 1500),
+        ("own", "y"): ("1500", 1500),
+    }
+    before, after = "recipe: {base_lr: 1.0e-3}", "schedule: 2k, recipe: {iterations: 3}"
+    text = SMALL.replace(before, after)
+    assert any("two numbers of steps" in line for line in mistakes(tmp_path, text))
+
+
+def test_the_studys_recipe_comes_before_an_included_one_of_the_data_sets_name(tmp_path: Path) -> None:
+    tables = "tables: {one: {rows: [setr-pup], columns: {x: {data: cityscapes}}}}"
+    [cell] = cells(study=study_of(tmp_path, f"include: setr\nrecipe: {{batch_size: 3}}\n{tables}\n"))
+    assert cell.published_recipe().batch_size == 3
+    [cell] = cells(study=study_of(tmp_path, f"include: setr\n{tables}\n"))
+    assert (cell.published_recipe().batch_size, cell.published_recipe().crop_size) == (8, (768, 768))
