@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from setr.errors import InputError
-from setr.models.decoders.asking import heads_for, with_auxiliary
+from setr.models.decoders.asking import heads_for, taps_named, with_auxiliary
 from setr.models.decoders.decoder import Asked, Heads
 from setr.models.decoders.table import DECODERS
 from setr.models.flavours import FLAVOURS, flavour_rules
@@ -184,7 +184,7 @@ def variant_spec(
     body = sizes if sizes is not None and isinstance(body, EncoderSize) else body
     asked = Asked(row.encoder, body, rules, num_classes, crop_size, miniature)
     heads, taps = _heads(row, asked)
-    of_paper = isinstance(body, EncoderSize)
+    baseline = isinstance(body, ResNetSpec)
     cnn = None
     if row.cnn and isinstance(body, EncoderSize):
         cnn = replace(resnet(R50, miniature=miniature), output_stride=body.patch_size)
@@ -198,9 +198,9 @@ def variant_spec(
         auxiliary_taps=heads.auxiliary_taps,
         cnn=cnn,
         # The baselines are mmsegmentation's own in every flavour.
-        flavour=flavour if not isinstance(body, ResNetSpec) else "authors",
+        flavour="authors" if baseline else flavour,
         align_corners=heads.align_corners,
-        drop_path=drop_path if of_paper or row.timm else 0.0,
+        drop_path=0.0 if baseline else drop_path,
         frozen=row.frozen,
     )
 
@@ -208,12 +208,10 @@ def variant_spec(
 def encoder_of(row: Variant, *, miniature: bool) -> EncoderSize | ResNetSpec | TimmSpec:
     """Returns the encoder of a model at one scale."""
     if row.timm:
-        options: Any = tuple(sorted((name, _tuple(value)) for name, value in row.encoder_options.items()))
-        if miniature and row.miniature is None:
-            options = miniature_options(row.timm)
-        elif miniature and row.miniature is not None:
-            options = tuple(sorted((name, _tuple(value)) for name, value in row.miniature.items()))
-        return TimmSpec(row.timm, options)
+        own = row.miniature if miniature else row.encoder_options
+        if own is None:
+            return TimmSpec(row.timm, miniature_options(row.timm))
+        return TimmSpec(row.timm, tuple(sorted((name, _tuple(value)) for name, value in own.items())))
     if row.encoder not in RESNETS:
         return (MINIATURES if miniature else ENCODERS)[row.encoder]
     stride = DECODERS[row.decoder].output_stride if row.decoder in DECODERS else 0
@@ -224,16 +222,7 @@ def encoder_of(row: Variant, *, miniature: bool) -> EncoderSize | ResNetSpec | T
 def _heads(row: Variant, asked: Asked) -> tuple[Heads, tuple[int, ...]]:
     if ":" not in row.decoder:
         return heads_for(row.decoder, asked, options=row.options, layers=row.layers, auxiliary=row.auxiliary)
-    taps = tuple(layer - 1 for layer in row.layers) if row.layers is not None else asked.reading(MAPS_READ)
-    there = len(asked.facts.channels)
-    if not taps or not all(0 <= tap < there for tap in taps) or list(taps) != sorted(set(taps)):
-        raise InputError(
-            "E_LAYERS",
-            "layers that cannot be read",
-            where=f"{row.decoder} on {row.encoder}",
-            found=list(row.layers or ()),
-            expected=f"some of 1 to {there}, each once, shallow first",
-        )
+    taps = asked.reading(MAPS_READ) if row.layers is None else taps_named(row.decoder, asked, row.layers, None)
     asked = replace(asked, taps=taps)
     heads = Heads(own_head(row.decoder, asked.channels_in(taps), row.options))
     return with_auxiliary(row.decoder, asked, heads, row.auxiliary), taps

@@ -51,24 +51,31 @@ def heads_for(
 
 
 def _taps(row: Decoder, asked: Asked, layers: Sequence[int]) -> tuple[int, ...]:
-    """Returns the block indices or stages of `layers`; raises InputError for what cannot be read."""
-    there = len(asked.facts.channels)
     number = len(row.layers)
     free = row.any_number or (asked.facts.pyramid and number > 1)
+    return taps_named(row.name, asked, layers, None if free else number)
+
+
+def taps_named(name: str, asked: Asked, layers: Sequence[int], number: int | None) -> tuple[int, ...]:
+    """Returns the block indices or stages of `layers`, as many as `number` (None: any).
+
+    Raises InputError for what cannot be read.
+    """
+    there = len(asked.facts.channels)
     valid = (
         not isinstance(layers, str)
         and all(isinstance(layer, int) and not isinstance(layer, bool) and 1 <= layer <= there for layer in layers)
         and list(layers) == sorted(set(layers))
         and len(layers) > 0
     )
-    if not valid or not (free or len(layers) == number):
+    if not valid or (number is not None and len(layers) != number):
         what = "stages" if asked.facts.pyramid else "layers"
         raise InputError(
             "E_LAYERS",
             f"{what} that this decoder cannot read",
-            where=f"{row.name} on {asked.encoder.name}",
+            where=f"{name} on {asked.encoder.name}",
             found=list(layers),
-            expected=f"{'one or more' if free else number} of 1 to {there}, each once, shallow first",
+            expected=f"{'one or more' if number is None else number} of 1 to {there}, each once, shallow first",
         )
     return tuple(layer - 1 for layer in layers)
 
